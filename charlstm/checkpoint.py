@@ -1,0 +1,284 @@
+"""One `.npz` file that holds a model and, until it is finished, all of its training: read with distrust, written atomically.
+
+docs/format.md describes the file for other programs.
+"""
+
+import contextlib
+import glob
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from charlstm.config import Config, config_from_sections
+from charlstm.errors import CharlstmError, UsageError
+from charlstm.layers import Floats
+from charlstm.model import CharLSTM, State, param_shapes
+from charlstm.npz import Array, Damaged, NpzReader, demand, write_npz
+from charlstm.optim import Adam
+from charlstm.vocab import Vocab
+
+FORMAT, VERSION = "charlstm", 1
+
+
+@dataclass
+class Progress:
+    """What a run that is not finished needs in order to go on as if it had never stopped.
+
+    Attributes:
+        model: the current weights (the checkpoint itself has the best so far).
+        optimizer: Adam and its moments.
+        state: the recurrent state where the last window ended.
+        rng: source of what is random from here on.
+        step: windows seen, and with it the place in the text.
+        elapsed_s: seconds of training so far.
+        loss_sum: sum of the windows' losses since the last evaluation.
+        loss_steps: how many windows that sum is of.
+    """
+
+    model: CharLSTM
+    optimizer: Adam
+    state: State
+    rng: np.random.Generator
+    step: int = 0
+    elapsed_s: float = 0.0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+
+
+@dataclass
+class Checkpoint:
+    """A model with what it knows of its making.
+
+    Attributes:
+        config: the settings it is trained with.
+        vocab: its characters.
+        model: the weights to sample from: the best so far.
+        corpus: `chars` and `sha256` of the text.
+        best: `step` and `val_loss` (nats per character) of the weights; None before the first evaluation, and a
+            `val_loss` of None where nothing validates.
+        history: one entry per evaluation: `step`, `epoch`, `chars`, `train_loss`, `val_loss`, `learning_rate`.
+        progress: what training needs to go on; None once it is finished.
+    """
+
+    config: Config
+    vocab: Vocab
+    model: CharLSTM
+    corpus: dict[str, Any]
+    best: dict[str, Any] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    progress: Progress | None = None
+
+
+# ---- writing
+
+
+def save(checkpoint: Checkpoint, path: str | Path) -> None:
+    """Write a checkpoint: the old file stands until the new one is complete on the disk.
+
+    The same checkpoint gives the same bytes.
+
+    Raises:
+        CharlstmError: the file cannot be written; the old one is as it was.
+    """
+    target = Path(os.path.realpath(path))  # through a link, not over it
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                write_npz(file, _arrays(checkpoint))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise CharlstmError(f"{path} could not be saved: {error.strerror or error}") from error
+
+
+def remove_stale(path: str | Path) -> None:
+    """Remove the temporary files that killed runs have left beside a checkpoint."""
+    target = Path(os.path.realpath(path))
+    for left_over in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            left_over.unlink()
+
+
+def _arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, Array]]:
+    header = json.dumps(_header(checkpoint), allow_nan=False, separators=(",", ":"))
+    yield "header", np.frombuffer(header.encode(), np.uint8)
+    yield "vocab", checkpoint.vocab.code_points
+    yield "counts", checkpoint.vocab.counts
+    yield from checkpoint.model.params.items()
+    progress = checkpoint.progress
+    if progress:
+        for name in checkpoint.model.params:
+            yield f"training.params.{name}", progress.model.params[name]
+            yield f"training.m.{name}", progress.optimizer.m[name]
+            yield f"training.v.{name}", progress.optimizer.v[name]
+        yield "training.h", progress.state.h
+        yield "training.c", progress.state.c
+
+
+def _header(checkpoint: Checkpoint) -> dict[str, Any]:
+    progress = checkpoint.progress
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": checkpoint.config.sections(),
+        "corpus": checkpoint.corpus,
+        "best": checkpoint.best,
+        "history": checkpoint.history,
+        "training": progress
+        and {
+            "step": progress.step,
+            "elapsed_s": progress.elapsed_s,
+            "loss_sum": progress.loss_sum,
+            "loss_steps": progress.loss_steps,
+            "updates": progress.optimizer.updates,
+            "rng": progress.rng.bit_generator.state,
+        },
+    }
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# ---- reading
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint, whoever it may come from: nothing in it is executed, and all is checked before it is allocated.
+
+    Raises:
+        UsageError: there is no such file, or it cannot be read.
+        CharlstmError: it is not a charlstm checkpoint, is damaged, or is of a newer format.
+    """
+    try:
+        file = open(path, "rb")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
+    try:
+        with file:
+            return _read(NpzReader(file))
+    except (Damaged, UsageError) as error:
+        raise CharlstmError(f"{path} is not a charlstm checkpoint, or is damaged: {error}") from None
+    except _Newer as error:
+        raise CharlstmError(f"{path} {error}") from None
+
+
+class _Newer(Exception):
+    """The file is of a later format."""
+
+
+def _read(npz: NpzReader) -> Checkpoint:
+    header = _read_header(npz)
+    config = config_from_sections(header["config"])
+    vocab = _read_vocab(npz)
+    shapes = param_shapes(config.model, len(vocab))
+    training = header["training"]
+    prefixes = ("", "training.params.", "training.m.", "training.v.") if training else ("",)
+    expected = {"header", "vocab", "counts"} | {prefix + name for prefix in prefixes for name in shapes}
+    expected |= {"training.h", "training.c"} if training else set()
+    demand(npz.names == expected, "it lacks members, or has others")
+
+    def params(prefix: str) -> dict[str, Floats]:
+        return {name: _read_finite(npz, prefix + name, shape) for name, shape in shapes.items()}
+
+    model = CharLSTM(config.model, params(""))
+    checkpoint = Checkpoint(config, vocab, model, header["corpus"], header["best"], header["history"])
+    if training:
+        optimizer = Adam(model.params, config.train.beta1, config.train.beta2, config.train.epsilon)
+        optimizer.m, optimizer.v, optimizer.updates = params("training.m."), params("training.v."), training["updates"]
+        state_shape = (config.model.num_layers, config.model.hidden_size, None)
+        state = State(_read_finite(npz, "training.h", state_shape), _read_finite(npz, "training.c", state_shape))
+        demand(state.h.shape == state.c.shape, "its states differ in shape")
+        counters = {name: training[name] for name in ("step", "elapsed_s", "loss_sum", "loss_steps")}
+        checkpoint.progress = Progress(
+            CharLSTM(config.model, params("training.params.")), optimizer, state, _rng(training["rng"]), **counters
+        )
+    return checkpoint
+
+
+def _read_header(npz: NpzReader) -> dict[str, Any]:
+    try:
+        header = json.loads(npz.read("header", "|u1", (None,)).tobytes(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise Damaged("its header is not JSON") from None
+    demand(isinstance(header, dict) and header.get("format") == FORMAT, "its header does not say so")
+    version = header.get("version")
+    if type(version) is int and version > VERSION:
+        raise _Newer(f"is of format {version}; this charlstm reads {VERSION}: install a newer one")
+    demand(version == VERSION, f"there is no format {version!r}")
+    for name, kind in _HEADER.items():
+        demand(name in header and _is(header[name], kind), f"{name} in its header is missing or odd")
+    return header
+
+
+# What the header holds: a type, a tuple of types to choose from, names with their types, or a list of one thing.
+_LOSS = (float, None)
+_HEADER = {
+    "config": dict,
+    "corpus": {"chars": int, "sha256": str},
+    "best": ({"step": int, "val_loss": _LOSS}, None),
+    "history": [
+        {"step": int, "epoch": float, "chars": int, "train_loss": _LOSS, "val_loss": _LOSS, "learning_rate": float}
+    ],
+    "training": (
+        {"step": int, "elapsed_s": float, "loss_sum": float, "loss_steps": int, "updates": int, "rng": dict},
+        None,
+    ),
+}
+
+
+def _is(value: object, kind: Any) -> bool:
+    if isinstance(kind, tuple):
+        return any(_is(value, one) for one in kind)
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_is(item, kind[0]) for item in value)
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and value.keys() == kind.keys() and all(_is(value[k], kind[k]) for k in kind)
+    if kind is None:
+        return value is None
+    return type(value) is kind and not (kind is int and not 0 <= value < 2**63)  # type: ignore[operator]
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read_vocab(npz: NpzReader) -> Vocab:
+    code_points = npz.read("vocab", "<u4", (None,))
+    demand(len(code_points), "its vocabulary is empty")
+    demand((code_points[1:] > code_points[:-1]).all() and code_points[-1] <= 0x10FFFF, "its vocabulary is out of order")
+    counts = npz.read("counts", "<i8", code_points.shape)
+    demand((counts > 0).all(), "a character of its vocabulary never stands in its text")
+    return Vocab(code_points, counts)
+
+
+def _read_finite(npz: NpzReader, name: str, shape: tuple[int | None, ...]) -> Floats:
+    array = npz.read(name, "<f4", shape)
+    demand(np.isfinite(array).all(), f"{name} has values that are not finite")
+    return array
+
+
+def _rng(state: dict[str, Any]) -> np.random.Generator:
+    rng = np.random.default_rng(0)
+    try:
+        rng.bit_generator.state = state
+    except (TypeError, ValueError, KeyError, OverflowError):
+        raise Damaged("the state of its random generator is odd") from None
+    return rng

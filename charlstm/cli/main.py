@@ -1,0 +1,179 @@
+"""The commands: what they take, and how they end. What they do is imported when they run, so that help is quick."""
+
+import os
+import shlex
+import sys
+from typing import Any
+
+import click
+
+import charlstm
+from charlstm.cli.options import kind_option, setting_options
+from charlstm.config import SEEDS
+from charlstm.errors import CharlstmError, UsageError
+from charlstm.settings import integer, number
+
+_checkpoint = click.option(
+    "--ckpt", "checkpoint", metavar="FILE", default="model.npz", show_default=True, help="A model that train has made."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def main() -> None:
+    """Run the command line and exit: 0 fine, 1 the data or the run, 2 usage, 128 + n after signal n."""
+    _open_standard_streams()
+    try:
+        result = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+        code = result if isinstance(result, int) else 0
+    except (BrokenPipeError, SystemExit):  # the reader, such as head, has had enough; SystemExit is click's way to say so
+        _drop_output()
+        code = 0
+    except (click.Abort, KeyboardInterrupt):
+        code = _fail("stopped", 130)
+    except click.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = 2
+    except click.ClickException as error:
+        code = _fail(f"{error.format_message()}{_help_hint(error)}", error.exit_code)
+    except CharlstmError as error:
+        code = _fail(str(error), error.exit_code)
+    except MemoryError:
+        code = _fail("there is not enough memory; try a smaller hidden_size, batch_size or seq_len", 1)
+    except OSError as error:  # files have messages of their own: this is standard output
+        _drop_output()
+        code = _fail(f"standard output: {error.strerror or error}", 1)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(charlstm.__version__, message="charlstm %(version)s")
+def cli() -> None:
+    """Learn to write like a text, one character at a time.
+
+    \b
+    charlstm train corpus.txt             # two minutes; makes model.npz
+    charlstm sample --ckpt model.npz      # text on standard output
+    """
+
+
+@cli.command()
+@click.argument("corpus", nargs=-1, required=True)
+@click.option("-o", "--out", metavar="FILE", default="model.npz", show_default=True, help="The model, and all of its state.")
+@click.option("--resume", is_flag=True, help="Go on where the run that made --out has stopped, exactly.")
+@click.option("--force", is_flag=True, help="Overwrite --out. With --resume: go on although the text is another one.")
+@click.option("--log", metavar="FILE", help="Append a line of JSON at each evaluation.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@setting_options
+def train(
+    corpus: tuple[str, ...], out: str, resume: bool, force: bool, log: str | None, quiet: bool, config: dict[str, Any], **flags: Any
+) -> int:
+    """Train a model on the texts CORPUS, read one after another.
+
+    `-` is standard input, `@tweets` the corpus that comes along; .gz, .bz2 and .xz are unpacked. Ctrl-C stops the run
+    and saves it; --resume takes it up again.
+
+    \b
+    charlstm train corpus.txt
+    charlstm train corpus.txt --time 10m --hidden-size 512 --dropout 0.2
+    charlstm train @tweets -c tweets -o tweets.npz
+    charlstm train corpus.txt --resume
+
+    A flag goes before the configuration (-c), which goes before the default. Settings:
+    """
+    from charlstm.cli.training import run_training
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    return run_training(corpus, out, config, given, resume=resume, force=force, log=log, quiet=quiet)
+
+
+@cli.command()
+@_checkpoint
+@kind_option("-n", "--length", kind=integer(0, 10**12), default=500, show_default=True, help="Characters to write.")
+@kind_option(
+    "-t",
+    "--temperature",
+    kind=number(0, sys.float_info.max),
+    default=0.8,
+    show_default=True,
+    help="1 writes as the model learnt; lower is safer, higher wilder; 0 takes the likeliest, always.",
+)
+@click.option("--prime", metavar="TEXT", default="", help="Start with this text; - reads it from standard input.")
+@kind_option("--seed", kind=SEEDS, help="The same seed writes the same text. Without it, each text is another.")
+def sample(checkpoint: str, length: int, temperature: float, prime: str, seed: int | None) -> None:
+    """Write a text on standard output.
+
+    \b
+    charlstm sample --ckpt model.npz
+    charlstm sample --ckpt model.npz -n 2000 -t 0.6 --prime "It was "
+    echo "It was" | charlstm sample --prime - --seed 1
+    """
+    from charlstm.cli.reading import write_sample
+
+    write_sample(checkpoint, length, temperature, prime, seed)
+
+
+@cli.command()
+@_checkpoint
+@click.argument("text", metavar="FILE...", nargs=-1, required=True)
+@click.option("--encoding", metavar="NAME", help="Encoding of the text; the one of the training text unless given.")
+@_json
+def score(checkpoint: str, text: tuple[str, ...], encoding: str | None, as_json: bool) -> None:
+    """Say how well a model predicts a text: nats and bits per character, less is better.
+
+    The state starts at zero and is carried over the whole text; the first character only starts it. Characters that the
+    model does not know are left out and counted. `-` is standard input; several files are read as one text.
+
+    \b
+    charlstm score --ckpt model.npz other.txt
+    charlstm score --ckpt model.npz --json - < other.txt
+    """
+    from charlstm.cli.reading import print_score
+
+    print_score(checkpoint, text, encoding, as_json)
+
+
+@cli.command()
+@click.argument("checkpoint", metavar="FILE")
+@_json
+def info(checkpoint: str, as_json: bool) -> None:
+    """Say what is inside a model: size, characters, settings, and how its training went.
+
+    \b
+    charlstm info model.npz
+    """
+    from charlstm.cli.reading import print_info
+
+    print_info(checkpoint, as_json)
+
+
+def _open_standard_streams() -> None:
+    """Make standard output UTF-8, whatever the locale; give closed streams a place to go.
+
+    A file opened later would otherwise get the number of a closed stream, and be written to as if it were that.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number; writing to it fails, as it should
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogatepass", newline="\n")  # type: ignore[union-attr]
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere, instead of failing once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _fail(message: str, code: int) -> int:
+    from charlstm.cli.display import say
+
+    say(f"Error: {' '.join(message.split())}")
+    return code
+
+
+def _help_hint(error: click.ClickException) -> str:
+    ctx = getattr(error, "ctx", None)
+    return f" (see {shlex.join(ctx.command_path.split())} --help)" if ctx else ""

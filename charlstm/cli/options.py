@@ -1,0 +1,80 @@
+"""Flags made from settings: the name, the check, the default and the help stand in `config`, once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from charlstm.config import SETTINGS, Config, Setting, load_values, presets
+from charlstm.settings import Kind
+
+_CONFIG = "charlstm.config"  # where the click context keeps the settings of --config
+
+
+class KindType(click.ParamType):
+    """A click type that takes what a `Kind` takes, and nothing else."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.name = kind.metavar
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self.kind.parse(value) if isinstance(value, str) else self.kind.check(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return self.kind.metavar
+
+
+class SettingOption(click.Option):
+    """The flag of a setting: None unless it is given. Its help shows the value that holds where it is not."""
+
+    def __init__(self, flags: Sequence[str], setting: Setting, **attributes: Any) -> None:
+        super().__init__(flags, default=None, help=_with_range(setting.help, setting.kind), **attributes)
+        self.setting = setting
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        config = ctx.meta.get(_CONFIG, Config())
+        value = config.train.time_s if self.setting.name == "time" else config.values()[self.setting.name]
+        if record is None or value is None:
+            return record
+        return record[0], f"{record[1]}  [default: {self.setting.kind.show(value)}]"
+
+
+def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command one flag per setting, by its name, and `-c`, which gives it the values read as `config`."""
+    for setting in reversed(SETTINGS.values()):
+        flag = setting.name.replace("_", "-")
+        pair = not setting.kind.metavar
+        command = click.option(
+            f"--{flag}/--no-{flag}" if pair else f"--{flag}",
+            cls=SettingOption,
+            setting=setting,
+            type=None if pair else KindType(setting.kind),
+        )(command)
+    return click.option(
+        "-c",
+        "--config",
+        metavar="FILE|PRESET",
+        is_eager=True,
+        callback=_load,
+        help=f"Settings: a YAML file, or a preset: {', '.join(presets())}. With --help, shows what holds then.",
+    )(command)
+
+
+def kind_option(*names: str, kind: Kind, help: str, **attributes: Any) -> Callable[..., Any]:
+    """Return an option that takes what a `Kind` takes."""
+    return click.option(*names, type=KindType(kind), help=_with_range(help, kind), **attributes)
+
+
+def _with_range(help: str, kind: Kind) -> str:
+    return f"{help}  [{kind.range}]" if kind.range else help
+
+
+def _load(ctx: click.Context, param: click.Parameter, name: str | None) -> dict[str, Any]:
+    values = {} if name is None else load_values(name)
+    ctx.meta[_CONFIG] = Config().replace(**values)
+    return values

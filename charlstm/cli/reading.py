@@ -1,0 +1,98 @@
+"""`charlstm sample`, `score` and `info`: what can be done with a finished model, or one in training."""
+
+import math
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from charlstm.checkpoint import load
+from charlstm.cli.display import as_json, bits, printable
+from charlstm.corpus import read_corpus, unix_newlines
+from charlstm.errors import CharlstmError, UsageError
+from charlstm.sampling import generate
+from charlstm.training import evaluate
+from charlstm.vocab import UnknownCharacters
+
+
+def write_sample(path: str, length: int, temperature: float, prime: str, seed: int | None) -> None:
+    """Write a text on standard output as it comes into being."""
+    checkpoint = load(path)
+    prime = unix_newlines(_standard_input() if prime == "-" else prime)
+    try:
+        checkpoint.vocab.encode(prime)
+    except UnknownCharacters as error:
+        raise UsageError(f"--prime: {error}") from None
+    rng = np.random.default_rng(seed)
+    live = sys.stdout.isatty()
+    sys.stdout.write(prime)
+    last = prime
+    for last in generate(checkpoint.model, checkpoint.vocab, length, rng=rng, temperature=temperature, prime=prime):
+        sys.stdout.write(last)
+        if live:
+            sys.stdout.flush()
+    if live and not last.endswith("\n"):
+        sys.stdout.write("\n")
+
+
+def print_score(path: str, texts: Sequence[str], encoding: str | None, json: bool) -> None:
+    """Print the loss of a text."""
+    checkpoint = load(path)
+    corpus = read_corpus(texts, encoding or checkpoint.config.data.encoding)
+    ids, unknown = corpus.with_vocab(checkpoint.vocab)
+    if len(ids) < 2:
+        raise CharlstmError(f"{len(ids)} characters that the model knows are too few to score; two are the least")
+    nats = evaluate(checkpoint.model, ids)
+    perplexity = math.exp(nats) if nats < 700 else math.inf
+    chars = len(ids) - 1
+    if json:
+        values = {"chars": chars, "nats_per_char": nats, "bpc": bits(nats), "perplexity": perplexity}
+        print(as_json({**values, "unknown_chars": unknown}, indent=2))
+        return
+    left_out = f"; {unknown:,} unknown ones left out" if unknown else ""
+    print(f"{nats:.4f} nats per character, {bits(nats):.4f} bits per character, perplexity {perplexity:.3f}")
+    print(f"over {chars:,} characters{left_out}")
+
+
+def print_info(path: str, json: bool) -> None:
+    """Print what is inside a checkpoint."""
+    checkpoint = load(path)
+    parameters = sum(param.size for param in checkpoint.model.params.values())
+    progress = checkpoint.progress
+    values = {
+        "finished": progress is None,
+        "step": progress.step if progress else (checkpoint.history[-1]["step"] if checkpoint.history else 0),
+        "best": checkpoint.best,
+        "parameters": parameters,
+        "vocabulary": checkpoint.vocab.decode(range(len(checkpoint.vocab))),
+        "corpus": checkpoint.corpus,
+        "config": checkpoint.config.sections(),
+        "history": checkpoint.history,
+    }
+    if json:
+        print(as_json(values, indent=2))
+        return
+    model, best = checkpoint.config.model, checkpoint.best
+    print(f"model       {model.num_layers} x {model.hidden_size} units, {parameters:,} parameters")
+    print(f"characters  {len(checkpoint.vocab)}: {printable(str(values['vocabulary']))}")
+    print(f"text        {checkpoint.corpus['chars']:,} characters, SHA-256 {checkpoint.corpus['sha256'][:16]}...")
+    print(f"training    {'finished' if progress is None else 'not finished'}, step {values['step']:,}")
+    if best and best["val_loss"] is not None:
+        print(f"best        {best['val_loss']:.4f} nats, {bits(best['val_loss']):.4f} bits per character, step {best['step']:,}")
+    for section, settings in checkpoint.config.sections().items():
+        shown = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+        print(f"{section:<11} {shown}")
+    if checkpoint.history:
+        print(f"{'step':>10} {'epoch':>7} {'training':>9} {'validation':>11} {'rate':>9}")
+    for entry in checkpoint.history:
+        losses = [("-" if entry[name] is None else f"{entry[name]:.4f}") for name in ("train_loss", "val_loss")]
+        print(f"{entry['step']:>10,} {entry['epoch']:>7.2f} {losses[0]:>9} {losses[1]:>11} {entry['learning_rate']:>9.2g}")
+
+
+def _standard_input() -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("--prime - reads from standard input, but that is a terminal: pipe or redirect a text into it")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--prime -: standard input is not UTF-8 (byte {error.start})") from None

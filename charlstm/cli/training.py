@@ -1,0 +1,205 @@
+"""`charlstm train`: the run, the signals that stop it, and the file that holds it."""
+
+import os
+import shlex
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from charlstm.checkpoint import Checkpoint, load, remove_stale, save
+from charlstm.cli.display import Display, Log, bits
+from charlstm.config import LIMITS, Config
+from charlstm.corpus import Corpus, read_corpus
+from charlstm.errors import CharlstmError, UsageError
+from charlstm.sampling import generate
+from charlstm.training import Report, batches_of, start, train
+
+_SAVE_EVERY_S = 60.0  # and at each evaluation
+_SAMPLE_CHARS = 200
+
+
+def run_training(
+    paths: Sequence[str],
+    out: str,
+    values: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    *,
+    resume: bool,
+    force: bool,
+    log: str | None,
+    quiet: bool,
+) -> int:
+    """Train, show how it goes, keep `out` up to date; return the exit code.
+
+    Args:
+        paths: the texts.
+        out: the checkpoint to write, or to go on with.
+        values: settings from a YAML file or preset.
+        flags: settings given as flags.
+        resume: go on with `out`.
+        force: overwrite `out`; with `resume`, accept another text.
+        log: file for JSON lines.
+        quiet: show nothing.
+    """
+    _check_out(out, resume=resume, force=force)
+    run = _resumed(out, {**values, **flags}) if resume else None
+    if run and run.progress is None:
+        _finish(Display(quiet), run, out, "is finished already")
+        return 0
+    config = run.config if run else Config().replace(**values).replace(**flags)
+    log_file = Log(log)
+    corpus = read_corpus(paths, config.data.encoding)
+    if run:
+        corpus = _matched(run, corpus, force=force)
+    else:
+        run = start(config, corpus)
+    remove_stale(out)
+    save(run, out)
+
+    display = Display(quiet, (run.best or {}).get("val_loss"))
+    _introduce(display, run, corpus)
+    try:
+        signal_number = _train(run, corpus, out, display, log_file)
+    finally:
+        display.close()
+        log_file.close()
+    save(run, out)
+    if run.progress is None:
+        _finish(display, run, out, "is finished")
+        return 0
+    again = shlex.join(["charlstm", "train", *paths, "-o", out, "--resume"])
+    display.say(f"Stopped after step {run.progress.step:,} and saved as {out}. To go on:\n    {again}")
+    return 128 + signal_number
+
+
+def _train(run: Checkpoint, corpus: Corpus, out: str, display: Display, log: Log) -> int:
+    """Train until the end, or until a signal comes; return its number, or 0."""
+    assert run.progress is not None
+    chars_per_step = batches_of(run.config, corpus.split(run.config.data.val_fraction)[0]).chars
+    saved_at = time.monotonic()
+    since = (run.progress.step * chars_per_step, run.progress.elapsed_s)  # chars and seconds at the evaluation before
+    skipped = 0
+    with _signals() as received:
+        for report in train(run, corpus):
+            skipped += report.skipped
+            chars_per_s = (report.chars - since[0]) / max(report.elapsed_s - since[1], 1e-9)
+            display.step(report, chars_per_s)
+            if report.evaluated:
+                display.evaluation(report, chars_per_s, _sample(run, report))
+                since = report.chars, report.elapsed_s
+                if skipped:
+                    display.say(f"{skipped} updates were skipped, because their gradients were not finite")
+                    skipped = 0
+            if report.evaluated or time.monotonic() - saved_at > _SAVE_EVERY_S:
+                save(run, out)
+                saved_at = time.monotonic()
+            if report.evaluated:
+                log.write(report, chars_per_s)
+            if received and report.progress < 1:
+                return received[0]
+    return 0
+
+
+def _sample(run: Checkpoint, report: Report) -> str:
+    assert run.progress is not None
+    rng = np.random.default_rng([run.config.train.seed, report.step])
+    return "".join(generate(run.progress.model, run.vocab, _SAMPLE_CHARS, rng=rng, temperature=0.8))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect the signals that ask for an end, so that a step is always finished; the second one ends at once."""
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_out(out: str, *, resume: bool, force: bool) -> None:
+    path = Path(out)
+    folder = Path(os.path.realpath(path)).parent
+    if path.is_dir():
+        raise UsageError(f"--out {out} is a folder; name a file in it, such as {path / 'model.npz'}")
+    if resume and not path.exists():
+        raise UsageError(f"--resume: there is no {out} to go on with; leave --resume out to start")
+    if path.exists() and not (resume or force):
+        raise UsageError(f"{out} exists: --resume goes on with it, --force overwrites it, -o names another file")
+    if not folder.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"--out {out}: the folder {folder} cannot be written to")
+
+
+def _resumed(out: str, given: Mapping[str, Any]) -> Checkpoint:
+    """Load a run; let only the place where it ends be changed."""
+    run = load(out)
+    config = run.config.replace(**given)
+    for name, value in config.values().items():
+        if name not in LIMITS and value != run.config.values()[name]:
+            raise UsageError(
+                f"--resume: {out} was started with {name} {run.config.values()[name]}, not {value}; "
+                "leave that out to go on, or start anew with another --out"
+            )
+    run.config = config
+    return run
+
+
+def _matched(run: Checkpoint, corpus: Corpus, *, force: bool) -> Corpus:
+    """Return the corpus in the ids of the run's vocabulary, once it is clear that it is the right one."""
+    if corpus.sha256 == run.corpus["sha256"]:
+        return corpus
+    if not force:
+        raise CharlstmError(
+            f"the text is another one than the run was started with ({len(corpus.ids):,} characters instead of "
+            f"{run.corpus['chars']:,}): give the same files in the same order, or --force to go on with this one"
+        )
+    ids, unknown = corpus.with_vocab(run.vocab)
+    if unknown:
+        raise CharlstmError(f"the text has {unknown:,} characters that the model does not know: start a new run for it")
+    run.corpus = {"chars": len(ids), "sha256": corpus.sha256}
+    return Corpus(run.vocab, ids, corpus.sha256)
+
+
+def _introduce(display: Display, run: Checkpoint, corpus: Corpus) -> None:
+    config = run.config
+    train_ids, val_ids = corpus.split(config.data.val_fraction)
+    batches = batches_of(config, train_ids)
+    parameters = sum(param.size for param in run.model.params.values())
+    display.say(
+        f"{len(train_ids):,} characters to train on, {len(val_ids):,} to validate, {len(run.vocab)} different ones; "
+        f"{config.model.num_layers} x {config.model.hidden_size} units, {parameters:,} parameters"
+    )
+    if (batches.batch_size, batches.seq_len) != (config.train.batch_size, config.train.seq_len):
+        display.say(
+            f"The text is short: {batches.batch_size} streams of {batches.seq_len} characters at a time, instead of "
+            f"{config.train.batch_size} of {config.train.seq_len}"
+        )
+    if config.data.val_fraction and len(val_ids) < 2:
+        display.say("The text is too short to set a part aside: there is no validation, the last weights are kept")
+
+
+def _finish(display: Display, run: Checkpoint, out: str, how: str) -> None:
+    best = run.best or {"step": 0, "val_loss": None}
+    loss = best["val_loss"]
+    result = "" if loss is None else f": validation loss {loss:.3f} nats, {bits(loss):.3f} bits per character"
+    display.say(f"{out} {how}{result}, at step {best['step']:,}. Next:\n    {shlex.join(['charlstm', 'sample', '--ckpt', out])}")

@@ -1,0 +1,90 @@
+"""`.npz` files as NumPy writes them, read with distrust: every size is checked before anything is allocated.
+
+A `.npz` is a zip archive of `.npy` members. NumPy's own reader believes their headers, knows pickles and unpacks
+compressed members of any size; this one takes stored members of plain numbers, and only the types and shapes that the
+caller expects.
+"""
+
+import math
+import os
+import struct
+import zipfile
+from collections.abc import Iterable
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class Damaged(Exception):
+    """The file is not what it should be; the message says in which way."""
+
+
+def write_npz(file: IO[bytes], arrays: Iterable[tuple[str, Array]]) -> None:
+    """Write arrays, little-endian and stored, in the order given; the same arrays give the same bytes."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays:
+            # A ZipInfo of its own: with a fixed date, where a name alone would get today's.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+                np.lib.format.write_array(member, little, (1, 0), allow_pickle=False)
+
+
+class NpzReader:
+    """The members of an open `.npz` file.
+
+    Attributes:
+        names: what is in it.
+
+    Raises:
+        Damaged: from every method, where the file is not as it should be.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        try:
+            self._archive = zipfile.ZipFile(file)
+            infos = self._archive.infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError) as error:
+            raise Damaged(str(error)) from None
+        demand(all(info.filename.endswith(".npy") for info in infos), "it has members that are no arrays")
+        demand(all(info.compress_type == zipfile.ZIP_STORED for info in infos), "a member is compressed")
+        demand(not any(info.flag_bits & 0x1 for info in infos), "a member is encrypted")
+        demand(all(info.file_size == info.compress_size for info in infos), "a member has two sizes")
+        size = os.fstat(file.fileno()).st_size
+        demand(sum(info.file_size for info in infos) <= size, "its members are larger than the file")
+        self._infos = {info.filename.removesuffix(".npy"): info for info in infos}
+        demand(len(self._infos) == len(infos), "a member is there twice")
+        self.names = frozenset(self._infos)
+
+    def read(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> Array:
+        """Read one array.
+
+        Args:
+            name: the member.
+            dtype: the type it must have.
+            shape: the shape it must have; None stands for any length.
+        """
+        demand(name in self.names, f"{name} is missing")
+        info = self._infos[name]
+        try:
+            with self._archive.open(info) as member:
+                demand(np.lib.format.read_magic(member) == (1, 0), f"{name} is of another version of .npy")
+                found, fortran, found_dtype = np.lib.format.read_array_header_1_0(member)
+                demand(found_dtype == np.dtype(dtype), f"{name} is of type {found_dtype}, not {np.dtype(dtype)}")
+                fits = len(found) == len(shape) and all(want in (None, have) for have, want in zip(found, shape))
+                demand(fits and not fortran, f"{name} has the shape {found}, not {shape}")
+                left = info.file_size - member.tell()
+                demand(math.prod(found) * found_dtype.itemsize == left, f"{name} is cut short, or too long")
+                values = member.read()  # to the end, which also verifies the checksum
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+            raise Damaged(f"{name}: {error}") from None
+        demand(len(values) == left, f"{name} is cut short")
+        return np.frombuffer(values, dtype).reshape(found).copy()
+
+
+def demand(condition: object, otherwise: str) -> None:
+    """Raise Damaged unless the condition holds."""
+    if not condition:
+        raise Damaged(otherwise)

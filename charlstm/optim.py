@@ -1,0 +1,74 @@
+"""Adam, gradient clipping and the learning-rate schedule. The parameters and the gradients belong to the caller."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from charlstm.config import TrainConfig
+from charlstm.layers import Floats, Grads, Params
+
+
+class Adam:
+    """Adam (Kingma and Ba, "Adam: a method for stochastic optimization", 2015)::
+
+        m = beta1 * m + (1 - beta1) * grad
+        v = beta2 * v + (1 - beta2) * grad^2
+        param -= rate * m / (1 - beta1^n) / (sqrt(v / (1 - beta2^n)) + epsilon)
+
+    Attributes:
+        m: running mean of the gradients, by parameter.
+        v: running mean of their squares.
+        updates: n, how many updates there have been.
+    """
+
+    def __init__(self, params: Params, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.m = {name: np.zeros_like(param) for name, param in params.items()}
+        self.v = {name: np.zeros_like(param) for name, param in params.items()}
+        self.updates = 0
+
+    def update(self, params: Params, grads: Mapping[str, Floats], learning_rate: float) -> None:
+        """Take one step down the gradient: change `params` in place."""
+        self.updates += 1
+        m_scale = learning_rate / (1 - self.beta1**self.updates)
+        v_scale = 1 / (1 - self.beta2**self.updates)
+        for name, grad in grads.items():
+            m, v = self.m[name], self.v[name]
+            m += (1 - self.beta1) * (grad - m)
+            v += (1 - self.beta2) * (grad * grad - v)
+            params[name][...] -= m_scale * m / (np.sqrt(v_scale * v) + self.epsilon)
+
+
+def clip_by_global_norm(grads: Grads, most: float) -> float:
+    """Scale all gradients down together so that their joint norm is at most `most`; 0 scales nothing.
+
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
+
+    Args:
+        grads: written in place; left as they are where the norm is not finite.
+        most: the largest norm allowed.
+
+    Returns:
+        The norm before, summed up in float64.
+    """
+    norm = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for grad in grads.values()))
+    if most and most < norm < math.inf:
+        for grad in grads.values():
+            grad *= most / norm
+    return norm
+
+
+def learning_rate_at(config: TrainConfig, progress: float) -> float:
+    """Return the learning rate at a point of the run.
+
+    Args:
+        config: `learning_rate` is the highest rate, `warmup_fraction` of the run leads up to it, `schedule` on from there.
+        progress: the share of the run that is done, 0 to 1.
+    """
+    warmup = config.warmup_fraction
+    if progress < warmup:
+        return config.learning_rate * progress / warmup
+    if config.schedule == "constant" or warmup >= 1:
+        return config.learning_rate
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))

@@ -1,0 +1,94 @@
+"""Characters <-> ids."""
+
+import unicodedata
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.errors import CharlstmError
+
+Ids = npt.NDArray[np.unsignedinteger]
+
+
+class Vocab:
+    """The characters a model knows, in the order of their code points; a character's place is its id.
+
+    Attributes:
+        code_points: ascending, without repeats, uint32 [V].
+        counts: how often each stands in the text, int64 [V]. Two vocabularies may differ in that and be equal.
+    """
+
+    def __init__(self, code_points: npt.ArrayLike, counts: npt.ArrayLike) -> None:
+        self.code_points = np.asarray(code_points, np.uint32)
+        self.counts = np.asarray(counts, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.code_points)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocab) and np.array_equal(self.code_points, other.code_points)
+
+    def __hash__(self) -> int:
+        return hash(self.code_points.tobytes())
+
+    @property
+    def id_type(self) -> np.dtype[np.unsignedinteger]:
+        """The narrowest type that holds every id: 1 byte up to 256 characters, 2 up to 65,536."""
+        return np.min_scalar_type(max(len(self) - 1, 0))
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids of `text`.
+
+        Raises:
+            UnknownCharacters: `text` has characters that are not in the vocabulary.
+        """
+        wanted = code_points(text)
+        ids, known = self.find(wanted)
+        if not known.all():
+            raise UnknownCharacters(np.unique(wanted[~known]), self)
+        return ids
+
+    def find(self, wanted: npt.NDArray[np.uint32]) -> tuple[Ids, npt.NDArray[np.bool_]]:
+        """Return the ids of code points, and which of them are known at all (the other ids mean nothing)."""
+        ids = np.minimum(np.searchsorted(self.code_points, wanted), max(len(self) - 1, 0))
+        known = self.code_points[ids] == wanted if len(self) else np.zeros(len(wanted), bool)
+        return ids.astype(self.id_type), known
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """Return the text that `ids` stand for."""
+        return str(self.code_points[np.asarray(ids, np.intp)].astype("<u4").tobytes(), "utf-32-le", "surrogatepass")
+
+
+class UnknownCharacters(CharlstmError):
+    """A text has characters that the model has never seen; the message names them."""
+
+    def __init__(self, unknown: Iterable[int], vocab: Vocab) -> None:
+        characters = [chr(point) for point in unknown]
+        shown = ", ".join(name(character) for character in characters[:8])
+        more = f" and {len(characters) - 8} more" if len(characters) > 8 else ""
+        super().__init__(f"the model does not know {shown}{more}{_normalisation_hint(characters, vocab)}")
+
+
+def code_points(text: str) -> npt.NDArray[np.uint32]:
+    """Return the code points of `text`, uint32."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32)
+
+
+def name(character: str) -> str:
+    """Return a character as an error message shows it: 'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE."""
+    official = unicodedata.name(character, "")
+    return f"{ascii(character) if not character.isprintable() else repr(character)} U+{ord(character):04X}" + (
+        f" {official}" if official else ""
+    )
+
+
+def _normalisation_hint(characters: list[str], vocab: Vocab) -> str:
+    known = {chr(point) for point in vocab.code_points}
+    for form in ("NFC", "NFD"):
+        if all(set(unicodedata.normalize(form, character)) <= known for character in characters if character.isalpha()):
+            if any(character.isalpha() for character in characters):
+                return f"; it knows the same letters in the other normal form: convert the text to {form}"
+    if any(unicodedata.combining(character) for character in characters):
+        return "; combining marks: the text may be in the normal form NFD, convert it to NFC"
+    return ""
