@@ -165,7 +165,7 @@ def _decoder(encoding: str) -> type[codecs.IncrementalDecoder]:
     try:
         "".encode(encoding)  # refuses the codecs that are not text, such as hex
         return codecs.getincrementaldecoder(encoding)
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise UsageError(f"--encoding: there is no text encoding {encoding!r}; try utf-8, cp1252 or utf-16") from None
 
 

@@ -71,7 +71,7 @@ def _text(path: Path) -> str:
 def _entries(text: str, file: str, sections: tuple[str, ...]) -> Iterator[Entry]:
     _refuse_extras(text, file)
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if root is None:
+    if root is None or _is_empty(root):
         return
     for section, settings in _pairs(root, file, f"the sections {', '.join(sections)}"):
         if section.value not in sections:
@@ -84,7 +84,7 @@ def _entries(text: str, file: str, sections: tuple[str, ...]) -> Iterator[Entry]
         for key, value in _pairs(settings, file, f"the settings of {section.value}:"):
             if not isinstance(value, yaml.ScalarNode):
                 raise UsageError(f"{_where(file, value)}: {key.value}: a {value.id} stands where one value belongs")
-            yield Entry(section.value, key.value, value.value, value.style is not None, _where(file, value))
+            yield Entry(section.value, key.value, value.value, value.style is not None, _where(file, key))
 
 
 def _refuse_extras(text: str, file: str) -> None:

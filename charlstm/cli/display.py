@@ -47,10 +47,8 @@ class Display:
         if self._bar is None:
             return
         self._loss = report.loss if math.isnan(self._loss) else 0.98 * self._loss + 0.02 * report.loss
-        validation = "" if self._val_loss is None else f", validation {bits(self._val_loss):.3f}"
-        self._bar.set_postfix_str(
-            f"{bits(self._loss):.3f} bits per character{validation}, {chars_per_s:,.0f} characters/s", refresh=False
-        )
+        validation = "" if self._val_loss is None else f" (validation {bits(self._val_loss):.3f})"
+        self._bar.set_postfix_str(f"{bits(self._loss):.3f} bits{validation}, {chars_per_s:,.0f} chars/s", refresh=False)
         try:
             self._bar.update(report.progress - self._bar.n)
         except (OSError, ValueError):  # the terminal is gone
@@ -140,5 +138,5 @@ def _is_terminal(stream: TextIO | None) -> bool:
 def _bar() -> Any:
     from tqdm import tqdm
 
-    form = "{percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}, {postfix}"
+    form = "{percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}{postfix}"
     return tqdm(total=1.0, bar_format=form, dynamic_ncols=True, leave=True, file=sys.stderr)

@@ -1,5 +1,6 @@
 """The commands: what they take, and how they end. What they do is imported when they run, so that help is quick."""
 
+import io
 import os
 import shlex
 import sys
@@ -31,7 +32,7 @@ def main() -> None:
         code = 0
     except (click.Abort, KeyboardInterrupt):
         code = _fail("stopped", 130)
-    except click.NoArgsIsHelpError as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         code = 2
     except click.ClickException as error:
@@ -148,7 +149,7 @@ def info(checkpoint: str, as_json: bool) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Make standard output UTF-8, whatever the locale; give closed streams a place to go.
+    """Make standard output and error UTF-8, whatever the locale; give closed streams a place to go.
 
     A file opened later would otherwise get the number of a closed stream, and be written to as if it were that.
     """
@@ -159,7 +160,9 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number; writing to it fails, as it should
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)
-    sys.stdout.reconfigure(encoding="utf-8", errors="surrogatepass", newline="\n")  # type: ignore[union-attr]
+    for stream, errors in ((sys.stdout, "surrogatepass"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors, newline="\n")
 
 
 def _drop_output() -> None:

@@ -1,0 +1,72 @@
+# Everything runs in .venv, which the targets make themselves. Needed: Python 3.11 or newer, with venv, and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint types format docs bench smoke check clean
+
+help:  ## show this menu
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: .venv/dev  ## make .venv, with charlstm and all that developing needs
+
+demo: .venv/runtime  ## install, train on the bundled posts, and read what the model writes
+	$(BIN)/charlstm train @tweets -c tweets -o tweets.npz --force
+	@echo && echo "--- $(BIN)/charlstm sample --ckpt tweets.npz -n 1000 -t 0.7" && echo
+	@$(BIN)/charlstm sample --ckpt tweets.npz -n 1000 -t 0.7 && echo
+
+test: .venv/dev  ## run the tests, in less than two minutes
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: .venv/dev  ## run the slow tests too
+	$(BIN)/python -m pytest -q
+
+lint: .venv/dev  ## look for mistakes and for unusual form
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev  ## check the types
+	$(BIN)/mypy
+
+format: .venv/dev  ## bring the code into its usual form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .venv/dev  ## write docs/cli.md from --help
+	$(BIN)/python tests/test_docs.py
+
+bench: .venv/dev  ## measure start-up, and learning on the bundled posts
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/learning.py data/tweets.txt -c tiny
+
+smoke:  ## build the wheel, and use it in an environment of its own with nothing else
+	rm -rf build dist .venv-smoke && mkdir -p dist
+	$(PYTHON) -m venv .venv-smoke
+	.venv-smoke/bin/pip install -q --disable-pip-version-check --no-cache-dir build
+	.venv-smoke/bin/python -m build -q --wheel --outdir dist .
+	rm -rf .venv-smoke && $(PYTHON) -m venv .venv-smoke
+	.venv-smoke/bin/pip install -q --disable-pip-version-check dist/charlstm-*.whl
+	cd dist && ../.venv-smoke/bin/charlstm train @tweets -c tiny -o smoke.npz --force -q
+	cd dist && ../.venv-smoke/bin/charlstm sample --ckpt smoke.npz -n 80 > /dev/null
+	cd dist && ../.venv-smoke/bin/charlstm score --ckpt smoke.npz @tweets
+	rm -rf build dist .venv-smoke
+
+check: lint types test  ## all that a commit must pass
+
+clean:  ## remove what the other targets have made
+	rm -rf .venv .venv-smoke build dist *.egg-info tweets.npz .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+data/tinyshakespeare.txt: data/download.py  ## download the classic corpus
+	$(PYTHON) data/download.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: .venv/bin/python setup.cfg pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/dev: .venv/bin/python setup.cfg pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch .venv/runtime $@

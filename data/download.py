@@ -1,0 +1,20 @@
+"""Download tiny shakespeare (1.1 MB), as Andrej Karpathy published it with char-rnn, and verify it."""
+
+import hashlib
+import sys
+import urllib.request
+from pathlib import Path
+
+URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+TARGET = Path(__file__).parent / "tinyshakespeare.txt"
+
+try:
+    with urllib.request.urlopen(URL, timeout=30) as response:
+        data = response.read()
+except OSError as error:
+    sys.exit(f"{TARGET.name} could not be downloaded ({error}). Without a network, bring it yourself: {URL}")
+if hashlib.sha256(data).hexdigest() != SHA256:
+    sys.exit(f"{URL} is not what it was: its SHA-256 is not {SHA256}. Nothing was written.")
+TARGET.write_bytes(data)
+print(f"{TARGET}: {len(data):,} bytes")

@@ -1,0 +1,95 @@
+"""The naive twin: one gate, one step, one character at a time, straight from the equations. Nothing is shared with it."""
+
+import math
+
+import numpy as np
+
+GATES = ("g", "i", "f", "o")
+
+
+def sigmoid(z: float) -> float:
+    return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+
+def gate_rows(hidden_size: int) -> dict[str, range]:
+    return {gate: range(k * hidden_size, (k + 1) * hidden_size) for k, gate in enumerate(GATES)}
+
+
+def cell(w_x, w_h, b, x, h, c):
+    """One step of one layer for one stream: lists of floats in, h and c out."""
+    H = len(h)
+    rows = gate_rows(H)
+    z = [
+        sum(w_x[row][k] * x[k] for k in range(len(x))) + sum(w_h[row][k] * h[k] for k in range(H)) + b[row]
+        for row in range(4 * H)
+    ]
+    g = [math.tanh(z[row]) for row in rows["g"]]
+    i = [sigmoid(z[row]) for row in rows["i"]]
+    f = [sigmoid(z[row]) for row in rows["f"]]
+    o = [sigmoid(z[row]) for row in rows["o"]]
+    c = [f[k] * c[k] + i[k] * g[k] for k in range(H)]
+    h = [o[k] * math.tanh(c[k]) for k in range(H)]
+    return h, c
+
+
+def losses(params, num_layers, ids, h0, c0):
+    """Losses in nats of each next character of one stream, and the state at the end: h and c by layer."""
+    V = len(params["b_out"])
+    h = [list(map(float, h0[layer])) for layer in range(num_layers)]
+    c = [list(map(float, c0[layer])) for layer in range(num_layers)]
+    result = []
+    for now, later in zip(ids[:-1], ids[1:], strict=True):
+        x = [1.0 if k == now else 0.0 for k in range(V)]
+        for layer in range(num_layers):
+            w_x, w_h, b = (params[f"layer{layer}.{name}"].tolist() for name in ("w_x", "w_h", "b"))
+            h[layer], c[layer] = cell(w_x, w_h, b, x, h[layer], c[layer])
+            x = h[layer]
+        logits = [float(params["b_out"][v]) + sum(float(w) * a for w, a in zip(params["w_out"][v], x)) for v in range(V)]
+        highest = max(logits)
+        log_sum = highest + math.log(sum(math.exp(z - highest) for z in logits))
+        result.append(log_sum - logits[later])
+    return result, h, c
+
+
+def lstm_gradients(w_x, w_h, b, xs, dhs, h0, c0, clip_error=0.0):
+    """Gradients of sum(dhs[t] * h[t]) for one layer and one stream, gate by gate and step by step.
+
+    xs [T, E], dhs [T, H], h0 and c0 [H]. Returns dw_x, dw_h, db, dxs.
+    """
+    H, T = len(h0), len(xs)
+    rows = {gate: np.array(list(r)) for gate, r in gate_rows(H).items()}
+    steps, h, c = [], np.array(h0), np.array(c0)
+    for t in range(T):
+        z = w_x @ xs[t] + w_h @ h + b
+        g, o = np.tanh(z[rows["g"]]), np.array([sigmoid(v) for v in z[rows["o"]]])
+        i, f = (np.array([sigmoid(v) for v in z[rows[gate]]]) for gate in "if")
+        new_c = f * c + i * g
+        steps.append((h, c, g, i, f, o, new_c))
+        h, c = o * np.tanh(new_c), new_c
+    dw_x, dw_h, db, dxs = np.zeros_like(w_x), np.zeros_like(w_h), np.zeros_like(b), np.zeros_like(xs)
+    dh_after, dc_after = np.zeros(H), np.zeros(H)
+    for t in reversed(range(T)):
+        h_before, c_before, g, i, f, o, c = steps[t]
+        dh = dhs[t] + dh_after
+        dc = dc_after + dh * o * (1 - np.tanh(c) ** 2)
+        dz = np.empty(4 * H)
+        dz[rows["g"]] = dc * i * (1 - g**2)
+        dz[rows["i"]] = dc * g * i * (1 - i)
+        dz[rows["f"]] = dc * c_before * f * (1 - f)
+        dz[rows["o"]] = dh * np.tanh(c) * o * (1 - o)
+        dw_x += np.outer(dz, xs[t])
+        dw_h += np.outer(dz, h_before)
+        db += dz
+        dxs[t] = w_x.T @ dz
+        dh_after, dc_after = w_h.T @ dz, dc * f
+        if clip_error:
+            dh_after, dc_after = np.clip(dh_after, -clip_error, clip_error), np.clip(dc_after, -clip_error, clip_error)
+    return dw_x, dw_h, db, dxs
+
+
+def adam_step(param, grad, m, v, n, rate, beta1, beta2, epsilon):
+    """One update of one number; n counts from 1. Returns param, m, v."""
+    m = beta1 * m + (1 - beta1) * grad
+    v = beta2 * v + (1 - beta2) * grad**2
+    m_hat, v_hat = m / (1 - beta1**n), v / (1 - beta2**n)
+    return param - rate * m_hat / (math.sqrt(v_hat) + epsilon), m, v

@@ -1,0 +1,493 @@
+"""The command line, in a process of its own, as a user meets it."""
+
+import hashlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, TEXT, charlstm, error_line
+
+from charlstm import load, save
+
+QUICK = ("--hidden-size", "12", "--batch-size", "4", "--seq-len", "10", "--evals", "4")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, trained):
+    path = tmp_path_factory.mktemp("model") / "model.npz"
+    save(trained, path)
+    return path
+
+
+def train(*arguments, **options):
+    return charlstm("train", *arguments, *QUICK, **options)
+
+
+# ---- the main job
+
+
+def test_train_sample_score_and_info_work_together(text_file, tmp_path):
+    done = train("corpus.txt", "--steps", 60, "--log", "log.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "\r" not in done.stderr
+    assert done.stderr.splitlines()[-1].strip() == "charlstm sample --ckpt model.npz"
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "log.jsonl", "model.npz"]
+
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [15, 30, 45, 60]
+    assert set(log[0]) == {
+        "step", "epoch", "chars", "elapsed_s", "train_loss", "val_loss", "val_bpc", "learning_rate", "chars_per_s",
+    }  # fmt: skip
+    assert log[-1]["val_loss"] < log[0]["val_loss"]
+
+    sample = charlstm("sample", "-n", 100, "--seed", 1, cwd=tmp_path)
+    assert (sample.returncode, len(sample.stdout), sample.stderr) == (0, 100, "")
+
+    (tmp_path / "val.txt").write_text(TEXT[len(TEXT) - int(len(TEXT) * 0.1) :])
+    score = json.loads(charlstm("score", "--ckpt", "model.npz", "--json", "val.txt", cwd=tmp_path).stdout)
+    assert score["nats_per_char"] == pytest.approx(min(entry["val_loss"] for entry in log), abs=1e-3)
+    assert score["bpc"] == pytest.approx(score["nats_per_char"] / np.log(2))
+    assert score["perplexity"] == pytest.approx(np.exp(score["nats_per_char"]))
+    assert (score["chars"], score["unknown_chars"]) == (int(len(TEXT) * 0.1) - 1, 0)
+
+    info = json.loads(charlstm("info", "--json", "model.npz", cwd=tmp_path).stdout)
+    assert (info["finished"], info["step"], info["config"]["model"]["hidden_size"]) == (True, 60, 12)
+    assert "12 units" in charlstm("info", "model.npz", cwd=tmp_path).stdout
+
+
+def test_quiet_says_nothing(text_file, tmp_path):
+    done = train("corpus.txt", "--steps", 3, "-q", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("preset", ["tiny", "tweets", "shakespeare", "classic"])
+def test_every_preset_trains_the_bundled_corpus(preset, tmp_path):
+    done = charlstm("train", "@tweets", "-c", preset, "--steps", 3, "--eval-chars", 2000, "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert load(tmp_path / "model.npz").progress is None
+
+
+def test_flags_go_before_yaml_and_yaml_before_defaults(text_file, tmp_path):
+    (tmp_path / "my.yaml").write_text("model:\n  hidden_size: 5\n  num_layers: 2\ntrain:\n  time: 9m\n")
+    done = charlstm("train", "corpus.txt", "-c", "my.yaml", "--hidden-size", 6, "--steps", 2, "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = load(tmp_path / "model.npz").config
+    assert (config.model.hidden_size, config.model.num_layers, config.train.batch_size) == (6, 2, 16)
+    assert (config.train.steps, config.train.time) == (2, None)
+
+
+def test_help_shows_the_values_that_hold(tmp_path):
+    def flat(*arguments):
+        return " ".join(charlstm("train", *arguments).stdout.split())
+
+    assert "[1 to 16384] [default: 256]" in flat("--help")
+    assert "[default: 2m]" in flat("--help")
+    assert "[1 to 16384] [default: 100]" in flat("-c", "classic", "--help")
+    assert "[default: 10000]" in flat("-c", "classic", "--help")
+
+
+def test_help_and_version_need_no_numpy():
+    for arguments in (["--help"], ["--version"], ["train", "--help"], ["sample", "--help"]):
+        program = f"import sys; sys.argv = ['charlstm', *{arguments!r}]\nfrom charlstm.cli import main\n"
+        program += "try: main()\nexcept SystemExit as e: assert not e.code\nassert 'numpy' not in sys.modules\n"
+        assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_several_files_and_standard_input_are_read(text_file, tmp_path):
+    (tmp_path / "b.txt").write_text("more\n")
+    done = train("b.txt", "-", "--steps", 2, cwd=tmp_path, input=TEXT)
+    assert done.returncode == 0, done.stderr
+    assert load(tmp_path / "model.npz").corpus["sha256"] == hashlib.sha256(("more\n" + TEXT).encode()).hexdigest()
+
+
+def test_a_short_text_says_which_sizes_it_gets(tmp_path):
+    (tmp_path / "short.txt").write_text("to be or not to be, that is the question\n")
+    done = charlstm("train", "short.txt", "--steps", 2, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "The text is short: 1 streams of 36 characters at a time, instead of 16 of 48" in done.stderr
+
+
+# ---- sampling
+
+
+def test_the_prime_is_printed_first_and_may_come_from_standard_input(model):
+    by_flag = charlstm("sample", "--ckpt", model, "--prime", "7 times ", "-n", 20, "--seed", 5)
+    by_pipe = charlstm("sample", "--ckpt", model, "--prime", "-", "-n", 20, "--seed", 5, input="7 times ")
+    assert by_flag.stdout.startswith("7 times ")
+    assert len(by_flag.stdout) == 28
+    assert by_flag.stdout == by_pipe.stdout
+
+
+def test_length_zero_prints_the_prime_alone(model):
+    assert charlstm("sample", "--ckpt", model, "-n", 0, "--prime", "7 times").stdout == "7 times"
+    assert charlstm("sample", "--ckpt", model, "-n", 0).stdout == ""
+
+
+def test_without_a_seed_each_text_is_another(model):
+    assert len({charlstm("sample", "--ckpt", model, "-n", 60, "-t", 2).stdout for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize("temperature", ["0", "1e-300", "1e300"])
+def test_extreme_temperatures_write(temperature, model):
+    done = charlstm("sample", "--ckpt", model, "-t", temperature, "-n", 30)
+    assert (done.returncode, len(done.stdout)) == (0, 30)
+
+
+def test_a_prime_that_the_model_cannot_read_is_named(model):
+    line = error_line(charlstm("sample", "--ckpt", model, "--prime", "naïve ☃"), 2)
+    assert "'ï' U+00EF LATIN SMALL LETTER I WITH DIAERESIS, '☃' U+2603 SNOWMAN" in line
+
+
+def test_crlf_in_a_prime_is_a_line_end_like_any_other(model):
+    done = charlstm("sample", "--ckpt", model, "-n", 0, "--prime", "1\r\n2\r3")
+    assert done.stdout == "1\n2\n3"
+
+
+def test_head_ends_a_sample_quietly(model):
+    command = f"set -o pipefail; {sys.executable} -m charlstm sample --ckpt {model} -n 100000000 | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert (done.returncode, len(done.stdout), done.stderr) == (0, 10, "")
+
+
+# ---- stopping and going on
+
+
+def running(tmp_path, *arguments):
+    """Start a long training; return the process once it has taken some steps."""
+    log = tmp_path / "running.jsonl"
+    command = [sys.executable, "-m", "charlstm", "train", "corpus.txt", *QUICK, "--evals", "200", "--log", log.name]
+    process = subprocess.Popen([*command, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8")
+    wait_for(lambda: log.exists() and log.stat().st_size > 0)
+    return process
+
+
+def wait_for(condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "corpus.txt").write_text(TEXT)
+    done = charlstm("train", "corpus.txt", *QUICK, "--evals", "200", "--steps", "1500", "--dropout", "0.1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return (folder / "model.npz").read_bytes()
+
+
+def resumed(tmp_path):
+    done = charlstm("train", "corpus.txt", "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob(".*"))
+    return (tmp_path / "model.npz").read_bytes()
+
+
+def test_kill_9_and_resume_end_in_the_same_file(text_file, tmp_path, uninterrupted):
+    process = running(tmp_path, "--steps", "1500", "--dropout", "0.1")
+    process.kill()
+    process.communicate()
+    (tmp_path / ".model.npz.99999.tmp").write_text("left by a killed run")
+    assert load(tmp_path / "model.npz").progress.step < 1500
+    assert resumed(tmp_path) == uninterrupted
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_saves_and_says_how_to_go_on(name, code, text_file, tmp_path, uninterrupted):
+    process = running(tmp_path, "--steps", "1500", "--dropout", "0.1")
+    process.send_signal(getattr(signal, name))
+    said = process.communicate()[1]
+    assert process.returncode == code
+    assert said.splitlines()[-1].strip() == "charlstm train corpus.txt -o model.npz --resume"
+    assert "Traceback" not in said
+    assert resumed(tmp_path) == uninterrupted
+
+
+def test_resume_of_a_finished_run_is_fine(text_file, tmp_path):
+    train("corpus.txt", "--steps", 3, cwd=tmp_path)
+    before = (tmp_path / "model.npz").read_bytes()
+    done = train("corpus.txt", "--resume", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "model.npz is finished already" in done.stderr
+    assert (tmp_path / "model.npz").read_bytes() == before
+
+
+@pytest.fixture
+def stopped(text_file, tmp_path):
+    process = running(tmp_path, "--steps", "100000")
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    return tmp_path
+
+
+def test_resume_refuses_other_settings_but_another_end(stopped):
+    line = error_line(charlstm("train", "corpus.txt", "--resume", "--hidden-size", 13, cwd=stopped), 2)
+    assert "was started with hidden_size 12, not 13" in line
+    step = load(stopped / "model.npz").progress.step
+    assert charlstm("train", "corpus.txt", "--resume", "--steps", step + 1, cwd=stopped).returncode == 0
+
+
+def test_resume_refuses_another_text_unless_forced(stopped):
+    (stopped / "corpus.txt").write_text(TEXT[50:])
+    before = (stopped / "model.npz").read_bytes()
+    line = error_line(charlstm("train", "corpus.txt", "--resume", cwd=stopped), 1)
+    assert "another one than the run was started with" in line
+    assert (stopped / "model.npz").read_bytes() == before
+    step = load(stopped / "model.npz").progress.step
+    (stopped / "corpus.txt").write_text("ÄÖÜ" * 2000)
+    line = error_line(charlstm("train", "corpus.txt", "--resume", "--force", cwd=stopped), 1)
+    assert "6,000 characters that the model does not know" in line
+    (stopped / "corpus.txt").write_text(TEXT[50:])
+    done = charlstm("train", "corpus.txt", "--resume", "--force", "--steps", step + 5, "-q", cwd=stopped)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_checkpoint_in_training_can_be_sampled_and_scored(stopped):
+    assert len(charlstm("sample", "-n", 30, cwd=stopped).stdout) == 30
+    assert charlstm("score", "corpus.txt", cwd=stopped).returncode == 0
+    assert "not finished" in charlstm("info", "model.npz", cwd=stopped).stdout
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["none.txt"], 2, "none.txt: No such file"),
+        (["."], 2, ".: Is a directory"),
+        (["empty.txt"], 1, "empty.txt is empty"),
+        (["one.txt"], 1, "there is nothing to learn"),
+        (["aaaa.txt"], 1, "one character, again and again"),
+        (["latin.txt"], 1, "latin.txt: not utf-8"),
+        (["corpus.txt", "-o", "nowhere/m.npz"], 2, "there is no folder"),
+        (["corpus.txt", "-o", "."], 2, ". is a folder"),
+        (["corpus.txt", "-o", "corpus.txt/m.npz"], 2, "there is no folder"),
+        (["corpus.txt", "-o", "old.npz"], 2, "old.npz exists: --resume goes on with it, --force overwrites it"),
+        (["corpus.txt", "--resume"], 2, "there is no model.npz to go on with"),
+        (["corpus.txt", "--resume", "-o", "old.npz"], 1, "old.npz is not a charlstm checkpoint"),
+        (["corpus.txt", "-c", "none.yaml"], 2, "none.yaml: No such file"),
+        (["corpus.txt", "-c", "tini"], 2, "neither a file nor a preset"),
+        (["corpus.txt", "--log", "nowhere/log"], 2, "--log nowhere/log: No such file"),
+        (["corpus.txt", "--steps", "1", "--time", "1m"], 2, "only one"),
+        (["corpus.txt", "--encoding", "utf-99"], 2, "there is no text encoding 'utf-99'"),
+        (["corpus.txt", "--hidden-size", "1.5"], 2, "'--hidden-size': 1.5 is not an integer: 1 to 16384"),
+        (["corpus.txt", "--hidden-size", "0"], 2, "'--hidden-size'"),
+        (["corpus.txt", "--hidden-size", "1" + "0" * 30], 2, "'--hidden-size'"),
+        (["corpus.txt", "--learning-rate", "nan"], 2, "'--learning-rate': nan is not a number"),
+        (["corpus.txt", "--learning-rate", "inf"], 2, "'--learning-rate'"),
+        (["corpus.txt", "--learning-rate=-1"], 2, "'--learning-rate'"),
+        (["corpus.txt", "--seed=-1"], 2, "'--seed'"),
+        (["corpus.txt", "--time", "10"], 2, "'--time': 10 is not a length of time such as 90s, 10m or 1.5h"),
+        (["corpus.txt", "--hiden-size", "3"], 2, "No such option"),
+        ([], 2, "Missing argument"),
+    ],
+)
+def test_mistakes_in_training_get_one_line(arguments, code, expected, text_file, tmp_path):
+    for name, data in (("empty.txt", b""), ("one.txt", b"x"), ("aaaa.txt", b"aaaa"), ("latin.txt", b"caf\xe9"), ("old.npz", b"old")):
+        (tmp_path / name).write_bytes(data)
+    before = sorted(os.listdir(tmp_path))
+    assert expected in error_line(charlstm("train", *arguments, cwd=tmp_path), code)
+    assert sorted(os.listdir(tmp_path)) == before
+    assert (tmp_path / "old.npz").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["sample"], 2, "model.npz: No such file"),
+        (["sample", "--ckpt", "."], 2, ".: Is a directory"),
+        (["sample", "--ckpt", "text"], 1, "text is not a charlstm checkpoint"),
+        (["sample", "--length=-1"], 2, "'-n' / '--length': -1 is not an integer: 0 or more"),
+        (["sample", "--length", "1e3"], 2, "1e3 is not an integer"),
+        (["sample", "--temperature", "nan"], 2, "nan is not a number"),
+        (["sample", "--temperature", "inf"], 2, "inf is not a number"),
+        (["sample", "--temperature=-0.1"], 2, "'--temperature'"),
+        (["sample", "--seed=-1"], 2, "'--seed'"),
+        (["score", "--ckpt", "text", "text"], 1, "text is not a charlstm checkpoint"),
+        (["info", "none"], 2, "none: No such file"),
+        (["trian"], 2, "No such command 'trian'"),
+    ],
+)
+def test_mistakes_in_using_a_model_get_one_line(arguments, code, expected, tmp_path):
+    (tmp_path / "text").write_text("some text")
+    assert expected in error_line(charlstm(*arguments, cwd=tmp_path), code)
+
+
+def test_a_text_of_unknown_characters_cannot_be_scored(model, tmp_path):
+    (tmp_path / "snow.txt").write_text("☃☃☃1☃")
+    assert "1 characters that the model knows are too few" in error_line(charlstm("score", "--ckpt", model, tmp_path / "snow.txt"), 1)
+
+
+def test_unknown_characters_are_left_out_of_a_score_and_counted(model, tmp_path):
+    (tmp_path / "plain.txt").write_text("1 times 2 is 2.")
+    (tmp_path / "snow.txt").write_text("1 times☃ 2 is☃ 2.")
+    plain, snow = (json.loads(charlstm("score", "--ckpt", model, "--json", tmp_path / name).stdout) for name in ("plain.txt", "snow.txt"))
+    assert (plain.pop("unknown_chars"), snow.pop("unknown_chars")) == (0, 2)
+    assert plain == snow
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_refused(text_file, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    assert "cannot be written" in error_line(charlstm("train", "corpus.txt", "-o", "closed/m.npz", cwd=tmp_path), 2)
+
+
+def test_a_full_disk_ends_the_run_and_leaves_the_old_file(text_file, tmp_path):
+    import resource
+
+    train("corpus.txt", "--steps", 3, cwd=tmp_path)
+    before = (tmp_path / "model.npz").read_bytes()
+
+    def small_files():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    done = train("corpus.txt", "--steps", 3, "--force", "-q", cwd=tmp_path, preexec_fn=small_files)
+    assert "could not be saved: File too large" in error_line(done, 1)
+    assert (tmp_path / "model.npz").read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz"]
+
+
+# ---- streams, terminals, environments
+
+
+def test_a_full_standard_output_is_told_in_one_line(model):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "charlstm", "sample", "--ckpt", model], stdout=full, stderr=subprocess.PIPE, encoding="utf-8", check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("command", ["sample --ckpt {} -n 10", "score --ckpt {} {}", "info {}"])
+def test_a_closed_standard_output_is_an_error(command, model):
+    shell = f"{sys.executable} -m charlstm {command.format(model, ROOT / 'setup.cfg')} >&-"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: standard output: ")
+
+
+def test_a_closed_standard_error_does_not_stop_the_work(text_file, tmp_path):
+    shell = f"{sys.executable} -m charlstm train corpus.txt {' '.join(QUICK)} --steps 5 2>&-"
+    assert subprocess.run(["bash", "-c", shell], cwd=tmp_path, check=False).returncode == 0
+    load(tmp_path / "model.npz")
+
+
+def test_a_closed_standard_input_is_no_text(tmp_path):
+    shell = f"{sys.executable} -m charlstm train - <&-"
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith("Error: -")
+
+
+@pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_text_is_utf8_whatever_the_locale(env, tmp_path):
+    (tmp_path / "snow.txt").write_text("☃é" * 200, encoding="utf-8")
+    assert train("snow.txt", "--steps", 3, cwd=tmp_path, env=env).returncode == 0
+    done = charlstm("sample", "--prime", "-", "-n", 5, cwd=tmp_path, env=env, input="☃é")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("☃é")
+
+
+def on_a_terminal(command, cwd, **environment):
+    """Run a command with a terminal for its standard error; return what it wrote there."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = subprocess.Popen(command, cwd=cwd, stderr=theirs, env={**os.environ, **environment})
+    os.close(theirs)
+    written = bytearray()
+
+    def collect():
+        try:
+            while data := os.read(ours, 4096):
+                written.extend(data)
+        except OSError:  # the other end is closed
+            pass
+
+    reader = threading.Thread(target=collect)
+    reader.start()
+    process.wait(60)
+    reader.join(60)
+    os.close(ours)
+    return process.returncode, written.decode()
+
+
+def test_a_terminal_gets_a_bar_and_a_dumb_one_does_not(text_file, tmp_path):
+    command = [sys.executable, "-m", "charlstm", "train", "corpus.txt", *QUICK, "--steps", "400", "--force"]
+    code, said = on_a_terminal(command, tmp_path, TERM="xterm")
+    assert code == 0
+    assert "100%|" in said
+    assert "bits (validation" in said
+    code, said = on_a_terminal(command, tmp_path, TERM="dumb")
+    assert code == 0
+    assert "%|" not in said
+    assert "\r" not in said.replace("\r\n", "\n")
+
+
+def test_dash_on_a_terminal_is_refused(tmp_path):
+    ours, theirs = pty.openpty()
+    done = subprocess.run([sys.executable, "-m", "charlstm", "train", "-"], stdin=theirs, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)  # fmt: skip
+    os.close(ours), os.close(theirs)
+    assert "that is a terminal" in error_line(done, 2)
+
+
+def test_home_and_tmpdir_are_not_needed(text_file, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"} | {"TMPDIR": "/nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-m", "charlstm", "train", "corpus.txt", *QUICK, "--steps", "3"], cwd=tmp_path, env=environment, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_control_characters_of_a_text_do_not_reach_the_terminal(tmp_path):
+    (tmp_path / "esc.txt").write_text("\x1b[31m\x07" * 300)
+    done = train("esc.txt", "--steps", 3, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stderr
+    charlstm("info", "model.npz", cwd=tmp_path)
+    assert "\x1b" not in charlstm("info", "model.npz", cwd=tmp_path).stdout
+
+
+def test_json_is_one_document_even_where_a_loss_is_not_finite(model, tmp_path):
+    def refuse(name):
+        raise AssertionError(name)
+
+    run = load(model)
+    run.model.params["b_out"] *= np.float32(1e30)
+    save(run, tmp_path / "wild.npz")
+    (tmp_path / "text").write_text("1 times 2")
+    for command in (["score", "--ckpt", "wild.npz", "--json", "text"], ["info", "--json", "wild.npz"]):
+        json.loads(charlstm(*command, cwd=tmp_path).stdout, parse_constant=refuse)
+
+
+@pytest.mark.slow
+def test_help_and_sample_start_quickly(model):
+    def best_of(count, *arguments):
+        times = []
+        for _ in range(count):
+            start = time.perf_counter()
+            assert charlstm(*arguments).returncode == 0
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert best_of(5, "--help") < 0.5  # a bound that holds on a busy machine; benchmarks/startup.py measures
+    assert best_of(5, "sample", "--ckpt", model, "-n", 200) < 1.5
+
+
+def test_the_model_file_is_where_out_says(text_file, tmp_path):
+    assert train("corpus.txt", "--steps", 2, "-o", "mein Modell ☃", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "mein Modell ☃").is_file()
+    assert Path(tmp_path / "mein Modell ☃.npz").exists() is False

@@ -1,0 +1,150 @@
+"""The gradients are those of the loss: finite differences, the naive twin."""
+
+import numpy as np
+import pytest
+import reference
+from gradient_check import relative_error
+
+from charlstm.batches import Window
+from charlstm.config import ModelConfig
+from charlstm.layers import lstm_backward, lstm_forward
+from charlstm.model import State, new_model
+
+
+def two_windows(model, rng, T=7, B=3):
+    """A window, and the state that another window before it has left: always at least two steps and two windows."""
+    V, H, L = model.vocab_size, model.config.hidden_size, model.config.num_layers
+    ids = rng.integers(0, V, (T + 1, B))
+    state = State(rng.standard_normal((L, H, B)) * 0.5, rng.standard_normal((L, H, B)))
+    return Window(ids[:-1], ids[1:]), state
+
+
+def larger_weights(model, rng):
+    for param in model.params.values():
+        param += 0.3 * rng.standard_normal(param.shape)
+    return model
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_gradients_agree_with_finite_differences_for_every_parameter(num_layers, rng):
+    model = larger_weights(new_model(ModelConfig(hidden_size=6, num_layers=num_layers), 9, rng, np.float64), rng)
+    window, state = two_windows(model, rng)
+    grads = model.loss_and_grads(window, state)[1]
+    assert grads.keys() == model.params.keys()
+    for name, param in model.params.items():
+        error = relative_error(lambda: model.loss(window, state)[0], param, grads[name], rng)
+        assert error < 1e-6, name
+
+
+def test_gradients_agree_with_finite_differences_under_dropout(rng):
+    model = larger_weights(new_model(ModelConfig(hidden_size=8, num_layers=2, dropout=0.4), 5, rng, np.float64), rng)
+    window, state = two_windows(model, rng)
+
+    def same_masks():
+        return model.loss_and_grads(window, state, np.random.default_rng(11))
+
+    grads = same_masks()[1]
+    for name, param in model.params.items():
+        assert relative_error(lambda: same_masks()[0], param, grads[name], rng) < 1e-6, name
+
+
+def test_the_gradient_check_rejects_a_gradient_that_is_wrong_by_a_thousandth(rng):
+    model = new_model(ModelConfig(hidden_size=6), 9, rng, np.float64)
+    window, state = two_windows(model, rng)
+    grads = model.loss_and_grads(window, state)[1]
+    for name, param in model.params.items():
+        error = relative_error(lambda: model.loss(window, state)[0], param, grads[name] * 1.001, rng)
+        assert error > 5e-4, name
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_losses_and_state_equal_those_of_the_naive_twin(num_layers, rng):
+    model = larger_weights(new_model(ModelConfig(hidden_size=5, num_layers=num_layers), 7, rng, np.float64), rng)
+    window, state = two_windows(model, rng, T=6, B=2)
+    loss, _, after = model.loss_and_grads(window, state)
+    twins = []
+    for stream in range(2):
+        ids = [*window.x[:, stream], window.y[-1, stream]]
+        losses, h, c = reference.losses(model.params, num_layers, ids, state.h[..., stream], state.c[..., stream])
+        twins.extend(losses)
+        np.testing.assert_allclose(after.h[..., stream], h, rtol=1e-12)
+        np.testing.assert_allclose(after.c[..., stream], c, rtol=1e-12)
+    np.testing.assert_allclose(loss, np.mean(twins), rtol=1e-12)
+
+
+@pytest.mark.parametrize("clip_error", [0.0, 0.05])
+def test_layer_gradients_equal_those_of_the_naive_twin(clip_error, rng):
+    T, E, H, B = 8, 4, 5, 3
+    params = {"w_x": rng.standard_normal((4 * H, E)), "w_h": rng.standard_normal((4 * H, H)), "b": rng.standard_normal(4 * H)}
+    x, dh = rng.standard_normal((T, E, B)), rng.standard_normal((T, H, B))
+    h0, c0 = rng.standard_normal((2, H, B))
+    _, _, _, cache = lstm_forward(params, x, h0, c0)
+    dx, grads = lstm_backward(params, dh, cache, clip_error)
+    sums = [0, 0, 0]
+    for stream in range(B):
+        twin = reference.lstm_gradients(
+            *params.values(), x[..., stream], dh[..., stream], h0[:, stream], c0[:, stream], clip_error
+        )
+        sums = [total + part for total, part in zip(sums, twin[:3], strict=True)]
+        np.testing.assert_allclose(dx[..., stream], twin[3], rtol=1e-9, atol=1e-12)
+    for name, total in zip(("w_x", "w_h", "b"), sums, strict=True):
+        np.testing.assert_allclose(grads[name], total, rtol=1e-9, atol=1e-12)
+
+
+def test_clip_error_changes_gradients_only_where_the_error_is_larger(rng):
+    model = larger_weights(new_model(ModelConfig(hidden_size=6), 9, rng, np.float64), rng)
+    window, state = two_windows(model, rng)
+    free, wide, narrow = (model.loss_and_grads(window, state, None, clip)[1]["layer0.w_h"] for clip in (0.0, 1e3, 1e-4))
+    assert np.array_equal(free, wide)
+    assert not np.allclose(free, narrow)
+
+
+def test_ids_and_one_hot_inputs_are_the_same(rng):
+    H, V, T, B = 5, 6, 4, 3
+    params = {"w_x": rng.standard_normal((4 * H, V)), "w_h": rng.standard_normal((4 * H, H)), "b": rng.standard_normal(4 * H)}
+    ids = rng.integers(0, V, (T, B))
+    one_hot = (ids[:, None] == np.arange(V)[:, None]).astype(float)
+    zero, dh = np.zeros((H, B)), rng.standard_normal((T, H, B))
+    by_id, by_product = (lstm_forward(params, x, zero, zero) for x in (ids, one_hot))
+    np.testing.assert_allclose(by_id[0], by_product[0], rtol=1e-12)
+    for name in params:
+        grads = [lstm_backward(params, dh, run[3])[1][name] for run in (by_id, by_product)]
+        np.testing.assert_allclose(grads[0], grads[1], rtol=1e-9, atol=1e-12)
+
+
+def test_one_window_equals_windows_of_one_step(rng):
+    model = new_model(ModelConfig(hidden_size=6, num_layers=2), 9, rng, np.float64)
+    window, state = two_windows(model, rng)
+    whole, whole_state = model.loss(window, state)
+    losses = []
+    for x, y in zip(window.x, window.y, strict=True):
+        loss, state = model.loss(Window(x[None], y[None]), state)
+        losses.append(loss)
+    np.testing.assert_allclose(whole, np.mean(losses), rtol=1e-12)
+    np.testing.assert_allclose(whole_state.h, state.h, rtol=1e-12)
+
+
+def test_the_state_before_a_window_is_left_as_it_was(rng):
+    model = new_model(ModelConfig(hidden_size=6, num_layers=2), 9, rng)
+    window, _ = two_windows(model, rng)
+    state = model.zero_state(3)
+    model.loss_and_grads(window, state)
+    model.step(window.x[0], state)
+    assert not state.h.any()
+    assert not state.c.any()
+
+
+def test_large_weights_give_no_nan(rng):
+    model = new_model(ModelConfig(hidden_size=6), 9, rng)
+    for param in model.params.values():
+        param *= 1e4
+    window, _ = two_windows(model, rng)
+    loss, grads, _ = model.loss_and_grads(window, model.zero_state(3))
+    assert np.isfinite(loss)
+    assert all(np.isfinite(grad).all() for grad in grads.values())
+
+
+def test_the_loss_of_a_new_model_is_that_of_guessing(rng):
+    model = new_model(ModelConfig(hidden_size=64), 50, rng)
+    window, _ = two_windows(model, rng, T=20, B=8)
+    assert abs(model.loss(window, model.zero_state(8))[0] - np.log(50)) < 0.1

@@ -1,0 +1,221 @@
+"""The training loop: it learns, repeats itself to the bit, and goes on where it stopped."""
+
+import math
+
+import numpy as np
+import pytest
+from conftest import SMALL, TEXT, arrays_of
+
+from charlstm import Config, CharlstmError, corpus_from_text, evaluate, load, save, start, train
+from charlstm.batches import Window
+from charlstm.training import eval_streams
+
+VARIANTS = {
+    "plain": {},
+    "two layers with dropout": {"num_layers": 2, "dropout": 0.3},
+    "classic": {"batch_size": 1, "clip_norm": 0, "clip_error": 6, "carry_around": True, "schedule": "constant"},
+    "in epochs": {"epochs": 1.2},
+    "without validation": {"val_fraction": 0},
+}
+
+
+def finished(config, corpus):
+    run = start(config, corpus)
+    reports = list(train(run, corpus))
+    return run, reports
+
+
+def the_same(a, b):
+    ours, theirs = arrays_of(a), arrays_of(b)
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        assert np.array_equal(array, theirs[name]), name
+    assert (a.best, a.history) == (b.best, b.history)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(variant, corpus, tmp_path):
+    config = SMALL.replace(**VARIANTS[variant])
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        save(finished(config.replace(seed=seed), corpus)[0], tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+@pytest.mark.parametrize("stop", [0, 1, 9, 10, 11, 39])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(variant, stop, corpus, tmp_path):
+    config = SMALL.replace(**VARIANTS[variant])
+    whole, _ = finished(config, corpus)
+    run = start(config, corpus)
+    for report, _ in zip(train(run, corpus), range(stop), strict=False):
+        assert report.step <= stop
+    save(run, tmp_path / "half.npz")
+    resumed = load(tmp_path / "half.npz")
+    for _ in train(resumed, corpus):
+        pass
+    the_same(whole, resumed)
+    save(whole, tmp_path / "whole.npz")
+    save(resumed, tmp_path / "resumed.npz")
+    assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "resumed.npz").read_bytes()
+
+
+def test_ten_losses_of_a_fixed_run_are_what_they_were(corpus):
+    reports = finished(SMALL.replace(steps=10), corpus)[1]
+    golden = [2.886564, 2.888829, 2.857863, 2.857519, 2.837111, 2.783439, 2.812239, 2.772802, 2.806788, 2.758060]
+    np.testing.assert_allclose([report.loss for report in reports], golden, rtol=2e-4)
+
+
+def test_a_tiny_text_is_learnt_by_heart():
+    corpus = corpus_from_text("she sells sea shells by the sea shore; " * 8)
+    config = Config().replace(hidden_size=32, batch_size=2, seq_len=39, steps=150, val_fraction=0.0, learning_rate=0.02)
+    assert finished(config, corpus)[1][-1].train_loss < 0.1
+
+
+def test_every_step_is_reported_once_and_the_evaluations_are_spread_evenly(corpus):
+    reports = finished(SMALL.replace(steps=10, evals=4), corpus)[1]
+    assert [report.step for report in reports] == list(range(1, 11))
+    assert [report.step for report in reports if report.evaluated] == [3, 5, 8, 10]
+    assert reports[-1].progress == 1
+    assert reports[-1].chars == 10 * 4 * 10
+
+
+def test_more_evaluations_than_steps_are_one_per_step(corpus):
+    assert all(report.evaluated for report in finished(SMALL.replace(steps=3, evals=100), corpus)[1])
+
+
+def test_epochs_are_passes_over_the_text(corpus):
+    reports = finished(SMALL.replace(epochs=1), corpus)[1]
+    assert reports[-1].epoch == 1
+
+
+def test_the_training_loss_is_the_mean_since_the_evaluation_before(corpus):
+    reports = finished(SMALL.replace(steps=4, evals=2), corpus)[1]
+    assert reports[3].train_loss == pytest.approx((reports[2].loss + reports[3].loss) / 2)
+
+
+def test_time_limits_a_run_and_its_schedule(corpus):
+    ticks = iter(np.arange(0.0, 1000.0, 0.5))
+    run = start(SMALL.replace(time=10.0, warmup_fraction=0.0), corpus)
+    reports = list(train(run, corpus, clock=lambda: float(next(ticks))))
+    assert 10 <= reports[-1].elapsed_s < 11
+    assert reports[-1].evaluated
+    assert reports[0].learning_rate > reports[-1].learning_rate
+    assert run.progress is None
+
+
+def test_elapsed_time_goes_on_after_a_resumption(corpus, tmp_path):
+    run = start(SMALL.replace(time=10.0), corpus)
+    ticks = iter(np.arange(0.0, 1000.0, 0.5))
+    for report in train(run, corpus, clock=lambda: float(next(ticks))):
+        if report.elapsed_s >= 4:
+            break
+    save(run, tmp_path / "half.npz")
+    again = load(tmp_path / "half.npz")
+    ticks = iter(np.arange(500.0, 1000.0, 0.5))
+    assert next(train(again, corpus, clock=lambda: float(next(ticks)))).elapsed_s == report.elapsed_s + 0.5
+
+
+def test_the_state_is_reset_where_the_text_starts_again_unless_told_otherwise(corpus, monkeypatch):
+    for carry, expected in ((False, 2), (True, 0)):
+        run = start(SMALL.replace(epochs=2, carry_around=carry), corpus)
+        model, resets = run.progress.model, []
+        zero_state = model.zero_state
+        monkeypatch.setattr(model, "zero_state", lambda B, z=zero_state, r=resets: r.append(B) or z(B))
+        for report in train(run, corpus):
+            if report.progress < 1 and report.evaluated:
+                pass
+        assert resets.count(4) == expected
+
+
+def test_the_best_weights_are_kept(corpus):
+    run, reports = finished(SMALL.replace(learning_rate=1.0, schedule="constant", evals=20), corpus)
+    losses = [report.val_loss for report in reports if report.evaluated]
+    assert min(losses) < losses[-1]
+    assert run.best["val_loss"] == min(losses)
+    val_ids = corpus.split(0.1)[1]
+    assert evaluate(run.model, val_ids, eval_streams(val_ids)) == min(losses)
+
+
+def test_one_gradient_that_is_not_finite_changes_nothing_and_is_reported(corpus, monkeypatch):
+    run = start(SMALL, corpus)
+    model = run.progress.model
+    real, calls = model.loss_and_grads, []
+
+    def broken(*arguments):
+        loss, grads, state = real(*arguments)
+        calls.append(1)
+        if len(calls) == 5:
+            grads["b_out"][0] = np.nan
+        return loss, grads, state
+
+    monkeypatch.setattr(model, "loss_and_grads", broken)
+    before = None
+    for report in train(run, corpus):
+        now = {name: array.copy() for name, array in arrays_of(run).items()}
+        assert report.skipped == (report.step == 5)
+        if report.step == 5:
+            assert all(np.array_equal(now[name], before[name]) for name in now)
+            assert run.progress.optimizer.updates == 4
+        before = now
+        if report.step == 6:
+            break
+    assert np.isfinite(report.loss)
+
+
+def test_gradients_that_stay_not_finite_end_the_run_with_advice(corpus, monkeypatch):
+    run = start(SMALL, corpus)
+    model = run.progress.model
+    real = model.loss_and_grads
+    monkeypatch.setattr(model, "loss_and_grads", lambda *a: (math.nan, *real(*a)[1:]))
+    with pytest.raises(CharlstmError, match="not finite any more .*lower learning_rate"):
+        for _ in train(run, corpus):
+            pass
+
+
+@pytest.mark.parametrize("text", ["", "a"])
+def test_too_short_a_text_is_refused(text):
+    with pytest.raises(CharlstmError, match="nothing to learn"):
+        start(Config(), corpus_from_text(text))
+
+
+def test_a_text_of_one_character_repeated_is_refused():
+    with pytest.raises(CharlstmError, match="one character, again and again"):
+        start(Config(), corpus_from_text("aaaa"))
+
+
+@pytest.mark.parametrize("text", ["ab", "abc", "abcdefghijk", TEXT[:100]])
+def test_the_shortest_texts_train(text):
+    corpus = corpus_from_text(text)
+    run, reports = finished(Config().replace(steps=3, hidden_size=4), corpus)
+    assert run.progress is None
+    assert all(math.isfinite(report.loss) for report in reports)
+
+
+# ---- evaluation
+
+
+def test_many_streams_evaluate_as_one_does(trained, corpus):
+    exact = evaluate(trained.model, corpus.ids)
+    for streams in (2, 5, 7):
+        assert evaluate(trained.model, corpus.ids, streams) == pytest.approx(exact, abs=1e-3)
+
+
+def test_one_stream_evaluates_by_the_definition(trained, corpus):
+    ids = corpus.ids[:300].astype(np.intp)
+    by_one_window, _ = trained.model.loss(Window(ids[:-1, None], ids[1:, None]), trained.model.zero_state(1))
+    assert evaluate(trained.model, ids) == pytest.approx(by_one_window, rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [2, 3, 64, 65, 66, 129])
+def test_texts_of_every_length_are_evaluated_to_the_last_character(length, trained, corpus):
+    ids = corpus.ids[:length].astype(np.intp)
+    by_one_window, _ = trained.model.loss(Window(ids[:-1, None], ids[1:, None]), trained.model.zero_state(1))
+    assert evaluate(trained.model, ids) == pytest.approx(by_one_window, rel=1e-5)
+
+
+def test_the_streams_of_an_evaluation_miss_no_character(trained, corpus, monkeypatch):
+    seen = []
+    real = trained.model.loss
+    monkeypatch.setattr(trained.model, "loss", lambda w, s: (seen.append(w.y.size), real(w, s))[1])
+    evaluate(trained.model, corpus.ids[:5000], 3)
+    assert sum(seen) == 4999 + 3 * 128  # each once, and what the streams warm up with
