@@ -1,7 +1,7 @@
 """What a preset learns from a text: steps, speed and validation loss, for one or more seeds.
 
-The loss is that of `charlstm score` on the last part of the text, which was not trained on: the state starts at zero and is
-carried over all of it.
+The loss is that of `charlstm score` on the last part of the text, which was not trained on: the state starts at zero
+and is carried over all of it.
 """
 
 import platform
@@ -22,19 +22,19 @@ def main(corpus: tuple[str, ...], name: str, seeds: int) -> None:
     config = load_config(name)
     text = read_corpus(corpus, config.data.encoding)
     val_ids = text.split(config.data.val_fraction)[1]
-    print(f"NumPy {np.__version__}, Python {platform.python_version()} on {platform.machine()}; {name} on {' '.join(corpus)}")
-    print(f"{'seed':>5}{'steps':>8}{'epochs':>8}{'chars/s':>9}{'seconds':>9}{'best at':>9}{'reported':>10}{'scored':>8}{'bits':>7}")
+    print(f"{name} on {' '.join(corpus)}; NumPy {np.__version__}, Python {platform.python_version()}")
+    columns = ("seed", "steps", "epochs", "chars/s", "seconds", "best at", "reported", "scored", "bits")
+    print("".join(f"{column:>9}" for column in columns))
     for seed in range(1, seeds + 1):
         run = start(config.replace(seed=seed), text)
         begun = time.perf_counter()
-        for report in train(run, text):
-            pass
+        *_, last = train(run, text)
         elapsed = time.perf_counter() - begun
         scored = evaluate(run.model, val_ids)
         best = run.best or {}
         print(
-            f"{seed:>5}{report.step:>8}{report.epoch:>8.2f}{report.chars / elapsed:>9.0f}{elapsed:>9.1f}"
-            f"{best['step']:>9}{best['val_loss']:>10.4f}{scored:>8.4f}{scored / np.log(2):>7.3f}"
+            f"{seed:>9}{last.step:>9}{last.epoch:>9.2f}{last.chars / elapsed:>9.0f}{elapsed:>9.1f}"
+            f"{best['step']:>9}{best['val_loss']:>9.4f}{scored:>9.4f}{scored / np.log(2):>9.3f}"
         )
 
 

@@ -7,13 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from charlstm.checkpoint import Checkpoint as Checkpoint, load as load, save as save
-    from charlstm.config import Config as Config, load_config as load_config
-    from charlstm.corpus import Corpus as Corpus, corpus_from_text as corpus_from_text, read_corpus as read_corpus
+    from charlstm.checkpoint import Checkpoint as Checkpoint
+    from charlstm.checkpoint import load as load
+    from charlstm.checkpoint import save as save
+    from charlstm.config import Config as Config
+    from charlstm.config import load_config as load_config
+    from charlstm.corpus import Corpus as Corpus
+    from charlstm.corpus import corpus_from_text as corpus_from_text
+    from charlstm.corpus import read_corpus as read_corpus
     from charlstm.errors import CharlstmError as CharlstmError
     from charlstm.model import CharLSTM as CharLSTM
     from charlstm.sampling import generate as generate
-    from charlstm.training import Report as Report, evaluate as evaluate, start as start, train as train
+    from charlstm.training import Report as Report
+    from charlstm.training import evaluate as evaluate
+    from charlstm.training import start as start
+    from charlstm.training import train as train
     from charlstm.vocab import Vocab as Vocab
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""One `.npz` file that holds a model and, until it is finished, all of its training: read with distrust, written atomically.
+"""A run as one `.npz` file: a model and, until it is finished, its training; read with distrust, written atomically.
 
 docs/format.md describes the file for other programs.
 """
@@ -7,10 +7,10 @@ import contextlib
 import glob
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from charlstm.config import Config, config_from_sections
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.layers import Floats
 from charlstm.model import CharLSTM, State, param_shapes
-from charlstm.npz import Array, Damaged, NpzReader, demand, write_npz
+from charlstm.npz import Array, DamagedError, NpzReader, demand, write_npz
 from charlstm.optim import Adam
 from charlstm.vocab import Vocab
 
@@ -161,26 +161,26 @@ def _sync_folder(folder: Path) -> None:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """Read a checkpoint, whoever it may come from: nothing in it is executed, and all is checked before it is allocated.
+    """Read a checkpoint, whoever it comes from: nothing in it is executed, all is checked before it is allocated.
 
     Raises:
         UsageError: there is no such file, or it cannot be read.
         CharlstmError: it is not a charlstm checkpoint, is damaged, or is of a newer format.
     """
     try:
-        file = open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115  # what is wrong inside is told in other words
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     try:
         with file:
             return _read(NpzReader(file))
-    except (Damaged, UsageError) as error:
+    except (DamagedError, UsageError) as error:
         raise CharlstmError(f"{path} is not a charlstm checkpoint, or is damaged: {error}") from None
-    except _Newer as error:
+    except _NewerError as error:
         raise CharlstmError(f"{path} {error}") from None
 
 
-class _Newer(Exception):
+class _NewerError(Exception):
     """The file is of a later format."""
 
 
@@ -215,13 +215,15 @@ def _read(npz: NpzReader) -> Checkpoint:
 
 def _read_header(npz: NpzReader) -> dict[str, Any]:
     try:
-        header = json.loads(npz.read("header", "|u1", (None,)).tobytes(), parse_constant=_refuse_constant)
+        header: dict[str, Any] = json.loads(
+            npz.read("header", "|u1", (None,)).tobytes(), parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError):
-        raise Damaged("its header is not JSON") from None
+        raise DamagedError("its header is not JSON") from None
     demand(isinstance(header, dict) and header.get("format") == FORMAT, "its header does not say so")
     version = header.get("version")
     if type(version) is int and version > VERSION:
-        raise _Newer(f"is of format {version}; this charlstm reads {VERSION}: install a newer one")
+        raise _NewerError(f"is of format {version}; this charlstm reads {VERSION}: install a newer one")
     demand(version == VERSION, f"there is no format {version!r}")
     for name, kind in _HEADER.items():
         demand(name in header and _is(header[name], kind), f"{name} in its header is missing or odd")
@@ -280,5 +282,5 @@ def _rng(state: dict[str, Any]) -> np.random.Generator:
     try:
         rng.bit_generator.state = state
     except (TypeError, ValueError, KeyError, OverflowError):
-        raise Damaged("the state of its random generator is odd") from None
+        raise DamagedError("the state of its random generator is odd") from None
     return rng

@@ -39,7 +39,9 @@ class DataConfig:
 
     encoding: str = _setting("utf-8", word("the name of a text encoding"), "Encoding of the corpus.")
     val_fraction: float = _setting(
-        0.1, number(0, 0.5), "Share of the text, at its end, that validates and is not trained on. 0 trains on all of it."
+        0.1,
+        number(0, 0.5),
+        "Share of the text, at its end, that validates and is not trained on. 0 trains on all of it.",
     )
 
     def __post_init__(self) -> None:
@@ -82,7 +84,9 @@ class TrainConfig:
     )
     learning_rate: float = _setting(0.01, number(0, 1000, above=True), "Highest rate of the run.")
     schedule: str = _setting(
-        "cosine", choice("cosine", "constant"), "How the rate goes on after the warm-up: down to 0 by a cosine, or flat."
+        "cosine",
+        choice("cosine", "constant"),
+        "How the rate goes on after the warm-up: down to 0 by a cosine, or flat.",
     )
     warmup_fraction: float = _setting(0.05, number(0, 1), "Share of the run in which the rate rises from 0.")
     beta1: float = _setting(0.9, number(0, 0.9999999), "Adam's decay of the mean gradient.")
@@ -123,11 +127,11 @@ class Config:
     train: TrainConfig = TrainConfig()
 
     def values(self) -> dict[str, Any]:
-        """Every setting by its name."""
+        """Return every setting by its name."""
         return {name: value for section in self.sections().values() for name, value in section.items()}
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """The settings as plain values, section by section, as a checkpoint keeps them."""
+        """Return the settings as plain values, section by section, as a checkpoint keeps them."""
         return dataclasses.asdict(self)
 
     def replace(self, **values: Any) -> "Config":
@@ -186,7 +190,7 @@ def config_from_sections(sections: object) -> Config:
 
 
 def presets() -> dict[str, Path]:
-    """The presets that come with the package, by name."""
+    """Return the presets that come with the package, by name."""
     return {path.stem: path for path in sorted(bundled("configs").glob("*.yaml"))}
 
 

@@ -8,10 +8,10 @@ import io
 import lzma
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from charlstm.errors import CharlstmError, UsageError
 from charlstm.vocab import Ids, Vocab, code_points
 
 _CHUNK = 1 << 20  # bytes read at a time
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _LOOKS = {
     b"\x1f\x8b": "gzip data; name it .gz and it is unpacked while reading",
     b"BZh": "bzip2 data; name it .bz2 and it is unpacked while reading",
@@ -75,7 +75,7 @@ def read_corpus(paths: Iterable[str | Path], encoding: str = "utf-8") -> Corpus:
     """Read texts, one after another, as one corpus.
 
     Args:
-        paths: files; `-` is standard input, `@name` a corpus that comes with the package; .gz, .bz2 and .xz are unpacked.
+        paths: files; `-` is standard input, `@name` a bundled corpus; .gz, .bz2 and .xz are unpacked.
         encoding: of all of them; strict, no byte is ever skipped.
 
     Raises:
@@ -151,26 +151,30 @@ class _Builder:
 def _opened(path: str) -> BinaryIO:
     if path == "-":
         if sys.stdin is None or sys.stdin.isatty():
-            raise UsageError("- reads the text from standard input, but that is a terminal: pipe or redirect a text into it")
+            raise UsageError(
+                "- reads the text from standard input, but that is a terminal: pipe or redirect a text into it"
+            )
         return open(sys.stdin.fileno(), "rb", closefd=False)
     if path.startswith("@") and not Path(path).exists():
         known = {file.stem: file for file in sorted(bundled("data").glob("*.txt"))}
         if path[1:] not in known:
-            raise UsageError(f"{path}: no such corpus comes with charlstm; there is {', '.join('@' + name for name in known)}")
+            raise UsageError(
+                f"{path}: no such corpus comes with charlstm; there is {', '.join('@' + name for name in known)}"
+            )
         path = str(known[path[1:]])
     return cast(BinaryIO, _OPENERS.get(Path(path).suffix, open)(path, "rb"))
 
 
-def _decoder(encoding: str) -> type[codecs.IncrementalDecoder]:
+def _decoder(encoding: str) -> codecs.IncrementalDecoder:
     try:
         "".encode(encoding)  # refuses the codecs that are not text, such as hex
-        return codecs.getincrementaldecoder(encoding)
+        return codecs.getincrementaldecoder(encoding)("strict")
     except (LookupError, UnicodeError):
         raise UsageError(f"--encoding: there is no text encoding {encoding!r}; try utf-8, cp1252 or utf-16") from None
 
 
-def _decoded(file: BinaryIO, path: str, make: type[codecs.IncrementalDecoder], encoding: str) -> Iterator[str]:
-    decoder = make("strict")
+def _decoded(file: BinaryIO, path: str, decoder: codecs.IncrementalDecoder, encoding: str) -> Iterator[str]:
+    decoder.reset()
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     offset, lines, first = 0, 1, True
     data = b"-"
@@ -192,7 +196,7 @@ def _decoded(file: BinaryIO, path: str, make: type[codecs.IncrementalDecoder], e
         if first:
             text = text.removeprefix("\ufeff")
         first = first and not text
-        yield cast(str, newlines.decode(text, final=not data))
+        yield newlines.decode(text, final=not data)
 
 
 def _refuse_other_formats(data: bytes, path: str) -> None:
@@ -201,4 +205,6 @@ def _refuse_other_formats(data: bytes, path: str) -> None:
             raise CharlstmError(f"{path} looks like {look}")
     head = data[:1024]
     if len(head) >= 64 and (not any(head[1::2]) or not any(head[::2])):  # every other byte is NUL
-        raise CharlstmError(f"{path} looks like UTF-16 without a byte-order mark; say --encoding utf-16-le or utf-16-be")
+        raise CharlstmError(
+            f"{path} looks like UTF-16 without a byte-order mark; say --encoding utf-16-le or utf-16-be"
+        )

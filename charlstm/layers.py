@@ -16,6 +16,7 @@ import numpy.typing as npt
 from charlstm.batches import IntArray
 
 Floats = npt.NDArray[np.floating[Any]]
+Inputs = Floats | IntArray  # [T, E, B], or ids [T, B], each of which stands for a one-hot vector
 Params = Mapping[str, Floats]
 Grads = dict[str, Floats]
 
@@ -23,7 +24,7 @@ Grads = dict[str, Floats]
 class LSTMCache(NamedTuple):
     """What `lstm_forward` keeps for `lstm_backward`."""
 
-    x: Floats | IntArray  # [T, E, B] or ids [T, B]
+    x: Inputs  # [T, E, B] or ids [T, B]
     gates: Floats  # [T, 4H, B], activated
     h: Floats  # [T + 1, H, B], from the state before the first step on
     c: Floats  # [T + 1, H, B]
@@ -38,9 +39,7 @@ class LossCache(NamedTuple):
     p: Floats  # [T, V, B], the predicted probabilities
 
 
-def lstm_forward(
-    params: Params, x: Floats | IntArray, h: Floats, c: Floats
-) -> tuple[Floats, Floats, Floats, LSTMCache]:
+def lstm_forward(params: Params, x: Inputs, h: Floats, c: Floats) -> tuple[Floats, Floats, Floats, LSTMCache]:
     """Run one LSTM layer over a window.
 
     At each step, with the four gates stacked in `gates`, in order g, i, f, o::
@@ -55,7 +54,7 @@ def lstm_forward(
 
     Args:
         params: `w_x` [4H, E], `w_h` [4H, H], `b` [4H].
-        x: inputs [T, E, B]; or ids [T, B], each of which selects a column of `w_x` (a one-hot input, without the product).
+        x: inputs [T, E, B]; or ids [T, B], each selects a column of `w_x`: a one-hot input without the product.
         h: hidden state before the window [H, B].
         c: cell state before the window [H, B].
 
@@ -123,9 +122,9 @@ def lstm_backward(params: Params, dh: Floats, cache: LSTMCache, clip_error: floa
             np.clip(dh_next, -clip_error, clip_error, out=dh_next)
             np.clip(dc_next, -clip_error, clip_error, out=dc_next)
 
-    dgates = dgates.reshape(T, 4 * H, B)
-    dx, dw_x = _project_backward(params["w_x"], dgates, cache.x)
-    return dx, {"w_x": dw_x, "w_h": _outer(dgates, cache.h[:-1]), "b": dgates.sum((0, 2))}
+    dz = dgates.reshape(T, 4 * H, B)
+    dx, dw_x = _project_backward(params["w_x"], dz, cache.x)
+    return dx, {"w_x": dw_x, "w_h": _outer(dz, cache.h[:-1]), "b": dz.sum((0, 2))}
 
 
 def logits_forward(params: Params, h: Floats) -> Floats:
@@ -186,20 +185,20 @@ def _activate(gates: Floats) -> Floats:
     return gates.reshape(4, H, -1)
 
 
-def _project(w_x: Floats, x: Floats | IntArray) -> Floats:
+def _project(w_x: Floats, x: Inputs) -> Floats:
     """`w_x @ x` for the whole window [T, 4H, B]; where x are ids, columns of `w_x`."""
     if x.ndim == 3:
         return w_x @ x
     return np.ascontiguousarray(w_x.T[x].swapaxes(1, 2))
 
 
-def _project_backward(w_x: Floats, dgates: Floats, x: Floats | IntArray) -> tuple[Floats | None, Floats]:
+def _project_backward(w_x: Floats, dgates: Floats, x: Inputs) -> tuple[Floats | None, Floats]:
     if x.ndim == 3:
         return w_x.T @ dgates, _outer(dgates, x)
     one_hot = x[:, None] == np.arange(w_x.shape[1])[:, None]  # [T, V, B]
     return None, _outer(dgates, one_hot.astype(w_x.dtype))
 
 
-def _outer(a: Floats, b: Floats) -> Floats:
+def _outer(a: Floats, b: npt.NDArray[Any]) -> Floats:
     """Sum `a[t] @ b[t].T` over the window: one product over all T B columns. [T, M, B], [T, N, B] -> [M, N]."""
     return np.tensordot(a, b, ((0, 2), (0, 2)))

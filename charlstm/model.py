@@ -1,14 +1,24 @@
 """The network: L LSTM layers upon another, and an output layer on top."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from charlstm.batches import IntArray, Window
 from charlstm.config import ModelConfig
-from charlstm.layers import Floats, Grads, LSTMCache, Params, logits_forward, loss_backward, loss_forward
-from charlstm.layers import lstm_backward, lstm_forward
+from charlstm.layers import (
+    Floats,
+    Grads,
+    Inputs,
+    LSTMCache,
+    Params,
+    logits_forward,
+    loss_backward,
+    loss_forward,
+    lstm_backward,
+    lstm_forward,
+)
 
 
 class State(NamedTuple):
@@ -94,7 +104,7 @@ class CharLSTM:
     def _forward(
         self, ids: IntArray, state: State, masks: Floats | None = None
     ) -> tuple[Floats, list[LSTMCache], State]:
-        x: Floats | IntArray = ids
+        x: Inputs = ids
         caches, hs, cs = [], [], []
         for layer in range(self.config.num_layers):
             x, h, c, cache = lstm_forward(self._layer(layer), x, state.h[layer], state.c[layer])
@@ -103,7 +113,7 @@ class CharLSTM:
             caches.append(cache)
             hs.append(h)
             cs.append(c)
-        return x, caches, State(np.stack(hs), np.stack(cs))
+        return cast(Floats, x), caches, State(np.stack(hs), np.stack(cs))
 
     def _layer(self, layer: int) -> Params:
         return {name: self.params[f"layer{layer}.{name}"] for name in ("w_x", "w_h", "b")}

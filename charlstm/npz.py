@@ -18,7 +18,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """The file is not what it should be; the message says in which way."""
 
 
@@ -39,7 +39,7 @@ class NpzReader:
         names: what is in it.
 
     Raises:
-        Damaged: from every method, where the file is not as it should be.
+        DamagedError: from every method, where the file is not as it should be.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -47,7 +47,7 @@ class NpzReader:
             self._archive = zipfile.ZipFile(file)
             infos = self._archive.infolist()
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError) as error:
-            raise Damaged(str(error)) from None
+            raise DamagedError(str(error)) from None
         demand(all(info.filename.endswith(".npy") for info in infos), "it has members that are no arrays")
         demand(all(info.compress_type == zipfile.ZIP_STORED for info in infos), "a member is compressed")
         demand(not any(info.flag_bits & 0x1 for info in infos), "a member is encrypted")
@@ -73,18 +73,20 @@ class NpzReader:
                 demand(np.lib.format.read_magic(member) == (1, 0), f"{name} is of another version of .npy")
                 found, fortran, found_dtype = np.lib.format.read_array_header_1_0(member)
                 demand(found_dtype == np.dtype(dtype), f"{name} is of type {found_dtype}, not {np.dtype(dtype)}")
-                fits = len(found) == len(shape) and all(want in (None, have) for have, want in zip(found, shape))
+                fits = len(found) == len(shape) and all(
+                    want in (None, have) for have, want in zip(found, shape, strict=True)
+                )
                 demand(fits and not fortran, f"{name} has the shape {found}, not {shape}")
                 left = info.file_size - member.tell()
                 demand(math.prod(found) * found_dtype.itemsize == left, f"{name} is cut short, or too long")
                 values = member.read()  # to the end, which also verifies the checksum
         except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise Damaged(f"{name}: {error}") from None
+            raise DamagedError(f"{name}: {error}") from None
         demand(len(values) == left, f"{name} is cut short")
         return np.frombuffer(values, dtype).reshape(found).copy()
 
 
 def demand(condition: object, otherwise: str) -> None:
-    """Raise Damaged unless the condition holds."""
+    """Raise DamagedError unless the condition holds."""
     if not condition:
-        raise Damaged(otherwise)
+        raise DamagedError(otherwise)

@@ -10,7 +10,9 @@ from charlstm.layers import Floats, Grads, Params
 
 
 class Adam:
-    """Adam (Kingma and Ba, "Adam: a method for stochastic optimization", 2015)::
+    """Adam, after Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
+
+    ::
 
         m = beta1 * m + (1 - beta1) * grad
         v = beta2 * v + (1 - beta2) * grad^2
@@ -63,7 +65,7 @@ def learning_rate_at(config: TrainConfig, progress: float) -> float:
     """Return the learning rate at a point of the run.
 
     Args:
-        config: `learning_rate` is the highest rate, `warmup_fraction` of the run leads up to it, `schedule` on from there.
+        config: `learning_rate` is the highest rate, `warmup_fraction` of the run leads up to it, `schedule` on.
         progress: the share of the run that is done, 0 to 1.
     """
     warmup = config.warmup_fraction

@@ -35,7 +35,7 @@ def generate(
         One character at a time.
 
     Raises:
-        UnknownCharacters: the prime has characters that the model does not know.
+        UnknownCharactersError: the prime has characters that the model does not know.
     """
     state = model.zero_state(1)
     for start in range(0, len(prime), _PRIME_WINDOW):
@@ -62,4 +62,3 @@ def choose(logits: Floats, temperature: float, rng: np.random.Generator) -> int:
     with np.errstate(over="ignore"):
         cumulated = np.cumsum(np.exp(scores / temperature))
     return int(np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right"))
-

@@ -49,7 +49,7 @@ class Kind:
 
 
 def integer(low: int, high: int) -> Kind:
-    """Whole numbers from `low` to `high`; never a rounded 1.5, never true."""
+    """Take whole numbers from `low` to `high`; never a rounded 1.5, never true."""
     range = _range(low, high)
     return Kind(
         expects=f"an integer: {range}",
@@ -61,7 +61,7 @@ def integer(low: int, high: int) -> Kind:
 
 
 def number(low: float, high: float, *, above: bool = False) -> Kind:
-    """Finite numbers from `low` (excluded with `above`) to `high`, in Python's notation: 1e-3, .001, 5."""
+    """Take finite numbers from `low` (excluded with `above`) to `high`, in Python's notation: 1e-3, .001, 5."""
     range = _range(low, high)
     if above:
         range = f"above {range.removesuffix(' or more')}"
@@ -81,7 +81,7 @@ def number(low: float, high: float, *, above: bool = False) -> Kind:
 
 
 def duration() -> Kind:
-    """A span of time in seconds, written with its unit: 90s, 10m, 1.5h."""
+    """Take a span of time in seconds, written with its unit: 90s, 10m, 1.5h."""
     return Kind(
         expects="a length of time such as 90s, 10m or 1.5h",
         convert=_seconds,
@@ -92,7 +92,7 @@ def duration() -> Kind:
 
 
 def choice(*names: str) -> Kind:
-    """One of a few words."""
+    """Take one of a few words."""
     return Kind(
         expects="one of " + ", ".join(names),
         convert=str,
@@ -103,7 +103,7 @@ def choice(*names: str) -> Kind:
 
 
 def boolean() -> Kind:
-    """true or false, spelled so."""
+    """Take true or false, spelled so."""
     return Kind(
         expects="true or false",
         convert=lambda text: _matching("true|false", text) == "true",
@@ -113,7 +113,7 @@ def boolean() -> Kind:
 
 
 def word(expects: str) -> Kind:
-    """A short text without white space."""
+    """Take a short text without white space."""
     return Kind(
         expects=expects,
         convert=lambda text: _matching(r"[!-~]{1,64}", text),

@@ -83,7 +83,9 @@ def _entries(text: str, file: str, sections: tuple[str, ...]) -> Iterator[Entry]
             continue
         for key, value in _pairs(settings, file, f"the settings of {section.value}:"):
             if not isinstance(value, yaml.ScalarNode):
-                raise UsageError(f"{_where(file, value)}: {key.value}: a {value.id} stands where one value belongs")
+                raise UsageError(
+                    f"{_where(file, value)}: {key.value}: a {_shape(value)} stands where one value belongs"
+                )
             yield Entry(section.value, key.value, value.value, value.style is not None, _where(file, key))
 
 
@@ -92,7 +94,9 @@ def _refuse_extras(text: str, file: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise UsageError(f"{_where(file, event)}: anchors and aliases (& and *) are not allowed; write the value out")
+            raise UsageError(
+                f"{_where(file, event)}: anchors and aliases (& and *) are not allowed; write the value out"
+            )
         if getattr(event, "tag", None):
             raise UsageError(f"{_where(file, event)}: tags (!) are not allowed")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -102,11 +106,11 @@ def _refuse_extras(text: str, file: str) -> None:
 
 def _pairs(node: yaml.Node, file: str, wanted: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
     if not isinstance(node, yaml.MappingNode):
-        raise UsageError(f"{_where(file, node)}: a {node.id} stands where {wanted} belong")
+        raise UsageError(f"{_where(file, node)}: a {_shape(node)} stands where {wanted} belong")
     seen = set()
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise UsageError(f"{_where(file, key)}: a {key.id} stands where a name belongs")
+            raise UsageError(f"{_where(file, key)}: a {_shape(key)} stands where a name belongs")
         if key.value in seen:
             raise UsageError(f"{_where(file, key)}: {key.value} stands here a second time")
         seen.add(key.value)
@@ -119,4 +123,8 @@ def _is_empty(node: yaml.Node) -> bool:
 
 def _where(file: str, node: yaml.Node | yaml.Event) -> str:
     mark = node.start_mark
-    return f"{file}, line {mark.line + 1}, column {mark.column + 1}"
+    return f"{file}, line {mark.line + 1}, column {mark.column + 1}" if mark else file
+
+
+def _shape(node: yaml.Node) -> str:
+    return {"sequence": "list", "mapping": "mapping"}.get(node.id, "single value")  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -166,7 +167,7 @@ def evaluate(model: CharLSTM, ids: Ids, streams: int = 1) -> float:
 
 
 def eval_streams(ids: Ids) -> int:
-    """Return how many streams suit the evaluation of a text: few where it is short, so that what they repeat is little."""
+    """Return how many streams suit the evaluation of a text: few where it is short, so that they repeat little."""
     return min(max(len(ids) // (8 * _EVAL_WARM_UP), 1), _EVAL_STREAMS)
 
 
@@ -210,7 +211,7 @@ def _evaluated(run: Checkpoint, progress: Progress, report: Report, val_ids: Ids
     if is_best:
         run.best = {"step": report.step, "val_loss": val_loss}
         run.model = copy.deepcopy(progress.model)
-    entry = {"step": report.step, "epoch": report.epoch, "chars": report.chars}
+    entry: dict[str, Any] = {"step": report.step, "epoch": report.epoch, "chars": report.chars}
     entry |= {"train_loss": train_loss, "val_loss": val_loss, "learning_rate": report.learning_rate}
     run.history.append(entry)
     return replace(report, evaluated=True, train_loss=train_loss, val_loss=val_loss, is_best=is_best)

@@ -41,12 +41,12 @@ class Vocab:
         """Return the ids of `text`.
 
         Raises:
-            UnknownCharacters: `text` has characters that are not in the vocabulary.
+            UnknownCharactersError: `text` has characters that are not in the vocabulary.
         """
         wanted = code_points(text)
         ids, known = self.find(wanted)
         if not known.all():
-            raise UnknownCharacters(np.unique(wanted[~known]), self)
+            raise UnknownCharactersError(np.unique(wanted[~known]), self)
         return ids
 
     def find(self, wanted: npt.NDArray[np.uint32]) -> tuple[Ids, npt.NDArray[np.bool_]]:
@@ -60,7 +60,7 @@ class Vocab:
         return str(self.code_points[np.asarray(ids, np.intp)].astype("<u4").tobytes(), "utf-32-le", "surrogatepass")
 
 
-class UnknownCharacters(CharlstmError):
+class UnknownCharactersError(CharlstmError):
     """A text has characters that the model has never seen; the message names them."""
 
     def __init__(self, unknown: Iterable[int], vocab: Vocab) -> None:
@@ -85,10 +85,10 @@ def name(character: str) -> str:
 
 def _normalisation_hint(characters: list[str], vocab: Vocab) -> str:
     known = {chr(point) for point in vocab.code_points}
+    letters = [character for character in characters if character.isalpha()]
     for form in ("NFC", "NFD"):
-        if all(set(unicodedata.normalize(form, character)) <= known for character in characters if character.isalpha()):
-            if any(character.isalpha() for character in characters):
-                return f"; it knows the same letters in the other normal form: convert the text to {form}"
+        if letters and all(set(unicodedata.normalize(form, letter)) <= known for letter in letters):
+            return f"; it knows the same letters in the other normal form: convert the text to {form}"
     if any(unicodedata.combining(character) for character in characters):
         return "; combining marks: the text may be in the normal form NFD, convert it to NFC"
     return ""

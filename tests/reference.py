@@ -1,5 +1,6 @@
 """The naive twin: one gate, one step, one character at a time, straight from the equations. Nothing is shared with it."""
 
+import itertools
 import math
 
 import numpy as np
@@ -38,13 +39,16 @@ def losses(params, num_layers, ids, h0, c0):
     h = [list(map(float, h0[layer])) for layer in range(num_layers)]
     c = [list(map(float, c0[layer])) for layer in range(num_layers)]
     result = []
-    for now, later in zip(ids[:-1], ids[1:], strict=True):
+    for now, later in itertools.pairwise(ids):
         x = [1.0 if k == now else 0.0 for k in range(V)]
         for layer in range(num_layers):
             w_x, w_h, b = (params[f"layer{layer}.{name}"].tolist() for name in ("w_x", "w_h", "b"))
             h[layer], c[layer] = cell(w_x, w_h, b, x, h[layer], c[layer])
             x = h[layer]
-        logits = [float(params["b_out"][v]) + sum(float(w) * a for w, a in zip(params["w_out"][v], x)) for v in range(V)]
+        logits = [
+            float(params["b_out"][v]) + sum(float(w) * a for w, a in zip(params["w_out"][v], x, strict=True))
+            for v in range(V)
+        ]
         highest = max(logits)
         log_sum = highest + math.log(sum(math.exp(z - highest) for z in logits))
         result.append(log_sum - logits[later])

@@ -20,7 +20,8 @@ def half(corpus):
     run = start(SMALL.replace(hidden_size=3), corpus)
     for report in train(run, corpus):
         if report.step == 12:
-            return run
+            break
+    return run
 
 
 def members_of(path: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from charlstm import Vocab, corpus_from_text, read_corpus
 from charlstm.batches import Batches, fitted
 from charlstm.corpus import unix_newlines
 from charlstm.errors import CharlstmError, UsageError
-from charlstm.vocab import UnknownCharacters
+from charlstm.vocab import UnknownCharactersError
 
 
 def read(tmp_path: Path, data: bytes, encoding: str = "utf-8", name: str = "text.txt"):
@@ -38,7 +38,9 @@ def test_every_text_comes_back_with_unix_line_ends(text):
     assert corpus.vocab.counts.sum() == len(corpus.ids)
 
 
-@pytest.mark.parametrize("text", ["\0\1\x7f\x1b", "e\u0301 \u2028 \u2029 \x85", "👩\u200d🔬🙂", "\U0010ffff", "a\ufeffb", "𝔘"])
+@pytest.mark.parametrize(
+    "text", ["\0\1\x7f\x1b", "e\u0301 \u2028 \u2029 \x85", "👩\u200d🔬🙂", "\U0010ffff", "a\ufeffb", "𝔘"]
+)
 def test_odd_characters_round_trip(text, tmp_path):
     assert text_of(read(tmp_path, text.encode())) == text
 
@@ -126,7 +128,9 @@ def test_several_files_are_one_text_in_their_order(tmp_path):
     assert text_of(read_corpus([tmp_path / "b", tmp_path / "a"])) == "two\none\n"
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
+)
 def test_compressed_files_are_unpacked_and_damage_is_told(suffix, compress, tmp_path):
     assert text_of(read(tmp_path, compress(b"hello\r\n"), name=f"a{suffix}")) == "hello\n"
     for data in (compress(b"hello" * 999)[:-9], b"no such thing"):
@@ -190,17 +194,20 @@ def test_a_text_in_another_vocabulary_leaves_out_what_is_unknown():
     ],
 )
 def test_unknown_characters_are_named(known, text, expected):
-    with pytest.raises(UnknownCharacters) as caught:
+    with pytest.raises(UnknownCharactersError) as caught:
         corpus_from_text(known).vocab.encode(text)
     import re
 
-    assert re.search(expected.replace("U+00EF", r"U\+00EF").replace("U+2603", r"U\+2603").replace("U+0301", r"U\+0301"), str(caught.value))
+    assert re.search(
+        expected.replace("U+00EF", r"U\+00EF").replace("U+2603", r"U\+2603").replace("U+0301", r"U\+0301"),
+        str(caught.value),
+    )
 
 
 def test_encode_and_decode_of_nothing():
     vocab = corpus_from_text("ab").vocab
     assert vocab.decode(vocab.encode("")) == ""
-    with pytest.raises(UnknownCharacters):
+    with pytest.raises(UnknownCharactersError):
         Vocab([], []).encode("a")
 
 
@@ -225,7 +232,9 @@ def test_the_least_length_is_one_window_and_one_character():
     assert fitted(np.zeros(4 * 5 + 1, np.uint8), 4, 5).batch_size == 4
 
 
-@pytest.mark.parametrize(("length", "size"), [(20, (2, 5)), (11, (2, 5)), (10, (1, 5)), (6, (1, 5)), (5, (1, 4)), (2, (1, 1))])
+@pytest.mark.parametrize(
+    ("length", "size"), [(20, (2, 5)), (11, (2, 5)), (10, (1, 5)), (6, (1, 5)), (5, (1, 4)), (2, (1, 1))]
+)
 def test_a_short_text_gets_smaller_batches(length, size):
     batches = fitted(np.arange(length, dtype=np.uint8), 4, 5)
     assert (batches.batch_size, batches.seq_len) == size

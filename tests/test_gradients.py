@@ -75,7 +75,11 @@ def test_losses_and_state_equal_those_of_the_naive_twin(num_layers, rng):
 @pytest.mark.parametrize("clip_error", [0.0, 0.05])
 def test_layer_gradients_equal_those_of_the_naive_twin(clip_error, rng):
     T, E, H, B = 8, 4, 5, 3
-    params = {"w_x": rng.standard_normal((4 * H, E)), "w_h": rng.standard_normal((4 * H, H)), "b": rng.standard_normal(4 * H)}
+    params = {
+        "w_x": rng.standard_normal((4 * H, E)),
+        "w_h": rng.standard_normal((4 * H, H)),
+        "b": rng.standard_normal(4 * H),
+    }
     x, dh = rng.standard_normal((T, E, B)), rng.standard_normal((T, H, B))
     h0, c0 = rng.standard_normal((2, H, B))
     _, _, _, cache = lstm_forward(params, x, h0, c0)
@@ -101,7 +105,11 @@ def test_clip_error_changes_gradients_only_where_the_error_is_larger(rng):
 
 def test_ids_and_one_hot_inputs_are_the_same(rng):
     H, V, T, B = 5, 6, 4, 3
-    params = {"w_x": rng.standard_normal((4 * H, V)), "w_h": rng.standard_normal((4 * H, H)), "b": rng.standard_normal(4 * H)}
+    params = {
+        "w_x": rng.standard_normal((4 * H, V)),
+        "w_h": rng.standard_normal((4 * H, H)),
+        "b": rng.standard_normal(4 * H),
+    }
     ids = rng.integers(0, V, (T, B))
     one_hot = (ids[:, None] == np.arange(V)[:, None]).astype(float)
     zero, dh = np.zeros((H, B)), rng.standard_normal((T, H, B))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charlstm import generate
 from charlstm.sampling import choose
-from charlstm.vocab import UnknownCharacters
+from charlstm.vocab import UnknownCharactersError
 
 LOGITS = np.array([1.0, 0.0, -1.0, 3.0], np.float32)
 
@@ -87,5 +87,5 @@ def test_without_a_prime_the_first_character_is_drawn_by_frequency(trained):
 
 
 def test_unknown_characters_in_the_prime_are_named(trained):
-    with pytest.raises(UnknownCharacters, match="SNOWMAN"):
+    with pytest.raises(UnknownCharactersError, match="SNOWMAN"):
         written(trained, prime="☃")

@@ -54,7 +54,9 @@ def test_what_is_no_size_is_refused_with_key_and_line(value, tmp_path):
         assert "line 3" in message
 
 
-@pytest.mark.parametrize("value", ["nan", ".nan", "inf", ".inf", "-.inf", "1e999", "true", "0", "-1", '"0.1"', "1e-3x", "1 2"])
+@pytest.mark.parametrize(
+    "value", ["nan", ".nan", "inf", ".inf", "-.inf", "1e999", "true", "0", "-1", '"0.1"', "1e-3x", "1 2"]
+)
 def test_what_is_no_rate_is_refused(value, tmp_path):
     with pytest.raises(UsageError, match=r"learning_rate: .* is not a number: above 0 to 1000"):
         config_of(tmp_path, f"train:\n  learning_rate: {value}\n")
@@ -63,7 +65,10 @@ def test_what_is_no_rate_is_refused(value, tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("model:\n  hiden_size: 3\n", r"line 2, column 3: there is no setting 'hiden_size'; did you mean hidden_size\?"),
+        (
+            "model:\n  hiden_size: 3\n",
+            r"line 2, column 3: there is no setting 'hiden_size'; did you mean hidden_size\?",
+        ),
         ("modle:\n  hidden_size: 3\n", r"line 1, column 1: there is no section 'modle'; did you mean model\?"),
         ("hidden_size: 3\n", r"there is no section 'hidden_size'; settings stand under data:, model:, train:"),
         ("train:\n  hidden_size: 3\n", r"line 2, column \d+: hidden_size belongs under model:, not train:"),
@@ -74,15 +79,15 @@ def test_what_is_no_rate_is_refused(value, tmp_path):
         ("train:\n  <<: {seed: 1}\n", r"<<: a mapping stands where one value belongs"),
         ("train:\n  seed: !!int 1\n", r"tags"),
         ("!!python/object/apply:os.system ['touch /tmp/charlstm-was-here']\n", r"tags"),
-        ("- 1\n- 2\n", r"a sequence stands where the sections data, model, train belong"),
-        ("train:\n  - seed\n", r"a sequence stands where the settings of train: belong"),
-        ("train: 3\n", r"a scalar stands where the settings of train: belong"),
-        ("just words\n", r"a scalar stands where the sections"),
+        ("- 1\n- 2\n", r"a list stands where the sections data, model, train belong"),
+        ("train:\n  - seed\n", r"a list stands where the settings of train: belong"),
+        ("train: 3\n", r"a single value stands where the settings of train: belong"),
+        ("just words\n", r"a single value stands where the sections"),
         ("train:\n  seed: 1\n---\ntrain:\n  seed: 2\n", r"line 3"),
         ("train:\n\tseed: 1\n", r"line 2, column 1"),
         ("train: {seed: 1\n", r"line 2"),
         ("train:\n  seed: [[[[[[[[1]]]]]]]]\n", r"nested too deeply"),
-        ("train:\n  ? [a, b]\n  : 1\n", r"a sequence stands where a name belongs"),
+        ("train:\n  ? [a, b]\n  : 1\n", r"a list stands where a name belongs"),
         ("train:\n  steps: 3\n  time: 3s\n", r"give only one of steps and time"),
         ("train:\n  time: 90\n", r"time: 90 is not a length of time such as 90s, 10m or 1.5h"),
         ("train:\n  schedule: cosin\n", r"cosin is not one of cosine, constant"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, TEXT, arrays_of
 
-from charlstm import Config, CharlstmError, corpus_from_text, evaluate, load, save, start, train
+from charlstm import CharlstmError, Config, corpus_from_text, evaluate, load, save, start, train
 from charlstm.batches import Window
 from charlstm.training import eval_streams
 
@@ -167,7 +167,7 @@ def test_gradients_that_stay_not_finite_end_the_run_with_advice(corpus, monkeypa
     model = run.progress.model
     real = model.loss_and_grads
     monkeypatch.setattr(model, "loss_and_grads", lambda *a: (math.nan, *real(*a)[1:]))
-    with pytest.raises(CharlstmError, match="not finite any more .*lower learning_rate"):
+    with pytest.raises(CharlstmError, match=r"not finite any more .*lower learning_rate"):
         for _ in train(run, corpus):
             pass
 

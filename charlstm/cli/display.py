@@ -84,7 +84,7 @@ class Log:
 
     def __init__(self, path: str | None) -> None:
         try:
-            self._file: TextIO | None = None if path is None else open(path, "a", encoding="utf-8")
+            self._file: TextIO | None = None if path is None else open(path, "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise UsageError(f"--log {path}: {error.strerror or error}") from None
 

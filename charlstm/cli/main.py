@@ -11,7 +11,7 @@ import click
 import charlstm
 from charlstm.cli.options import kind_option, setting_options
 from charlstm.config import SEEDS
-from charlstm.errors import CharlstmError, UsageError
+from charlstm.errors import CharlstmError
 from charlstm.settings import integer, number
 
 _checkpoint = click.option(
@@ -27,7 +27,10 @@ def main() -> None:
         result = cli.main(standalone_mode=False)
         sys.stdout.flush()
         code = result if isinstance(result, int) else 0
-    except (BrokenPipeError, SystemExit):  # the reader, such as head, has had enough; SystemExit is click's way to say so
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ):  # the reader, such as head, has had enough; SystemExit is click's way to say so
         _drop_output()
         code = 0
     except (click.Abort, KeyboardInterrupt):
@@ -60,14 +63,23 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("corpus", nargs=-1, required=True)
-@click.option("-o", "--out", metavar="FILE", default="model.npz", show_default=True, help="The model, and all of its state.")
+@click.option(
+    "-o", "--out", metavar="FILE", default="model.npz", show_default=True, help="The model, and all of its state."
+)
 @click.option("--resume", is_flag=True, help="Go on where the run that made --out has stopped, exactly.")
 @click.option("--force", is_flag=True, help="Overwrite --out. With --resume: go on although the text is another one.")
 @click.option("--log", metavar="FILE", help="Append a line of JSON at each evaluation.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @setting_options
 def train(
-    corpus: tuple[str, ...], out: str, resume: bool, force: bool, log: str | None, quiet: bool, config: dict[str, Any], **flags: Any
+    corpus: tuple[str, ...],
+    out: str,
+    resume: bool,
+    force: bool,
+    log: str | None,
+    quiet: bool,
+    config: dict[str, Any],
+    **flags: Any,
 ) -> int:
     """Train a model on the texts CORPUS, read one after another.
 
@@ -159,7 +171,7 @@ def _open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number; writing to it fails, as it should
     if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     for stream, errors in ((sys.stdout, "surrogatepass"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors, newline="\n")

@@ -11,7 +11,7 @@ from charlstm.settings import Kind
 _CONFIG = "charlstm.config"  # where the click context keeps the settings of --config
 
 
-class KindType(click.ParamType):
+class KindType(click.ParamType):  # type: ignore[type-arg]  # generic from Click 8.5 on
     """A click type that takes what a `Kind` takes, and nothing else."""
 
     def __init__(self, kind: Kind) -> None:
@@ -46,7 +46,7 @@ class SettingOption(click.Option):
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one flag per setting, by its name, and `-c`, which gives it the values read as `config`."""
-    for setting in reversed(SETTINGS.values()):
+    for setting in reversed(list(SETTINGS.values())):
         flag = setting.name.replace("_", "-")
         pair = not setting.kind.metavar
         command = click.option(

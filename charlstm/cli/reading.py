@@ -12,7 +12,7 @@ from charlstm.corpus import read_corpus, unix_newlines
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.sampling import generate
 from charlstm.training import evaluate
-from charlstm.vocab import UnknownCharacters
+from charlstm.vocab import UnknownCharactersError
 
 
 def write_sample(path: str, length: int, temperature: float, prime: str, seed: int | None) -> None:
@@ -21,7 +21,7 @@ def write_sample(path: str, length: int, temperature: float, prime: str, seed: i
     prime = unix_newlines(_standard_input() if prime == "-" else prime)
     try:
         checkpoint.vocab.encode(prime)
-    except UnknownCharacters as error:
+    except UnknownCharactersError as error:
         raise UsageError(f"--prime: {error}") from None
     rng = np.random.default_rng(seed)
     live = sys.stdout.isatty()
@@ -78,15 +78,17 @@ def print_info(path: str, json: bool) -> None:
     print(f"text        {checkpoint.corpus['chars']:,} characters, SHA-256 {checkpoint.corpus['sha256'][:16]}...")
     print(f"training    {'finished' if progress is None else 'not finished'}, step {values['step']:,}")
     if best and best["val_loss"] is not None:
-        print(f"best        {best['val_loss']:.4f} nats, {bits(best['val_loss']):.4f} bits per character, step {best['step']:,}")
+        loss = best["val_loss"]
+        print(f"best        {loss:.4f} nats, {bits(loss):.4f} bits per character, step {best['step']:,}")
     for section, settings in checkpoint.config.sections().items():
         shown = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
         print(f"{section:<11} {shown}")
     if checkpoint.history:
         print(f"{'step':>10} {'epoch':>7} {'training':>9} {'validation':>11} {'rate':>9}")
     for entry in checkpoint.history:
-        losses = [("-" if entry[name] is None else f"{entry[name]:.4f}") for name in ("train_loss", "val_loss")]
-        print(f"{entry['step']:>10,} {entry['epoch']:>7.2f} {losses[0]:>9} {losses[1]:>11} {entry['learning_rate']:>9.2g}")
+        losses = ["-" if entry[name] is None else f"{entry[name]:.4f}" for name in ("train_loss", "val_loss")]
+        row = f"{entry['step']:>10,} {entry['epoch']:>7.2f} {losses[0]:>9} {losses[1]:>11}"
+        print(f"{row} {entry['learning_rate']:>9.2g}")
 
 
 def _standard_input() -> str:

@@ -202,4 +202,6 @@ def _finish(display: Display, run: Checkpoint, out: str, how: str) -> None:
     best = run.best or {"step": 0, "val_loss": None}
     loss = best["val_loss"]
     result = "" if loss is None else f": validation loss {loss:.3f} nats, {bits(loss):.3f} bits per character"
-    display.say(f"{out} {how}{result}, at step {best['step']:,}. Next:\n    {shlex.join(['charlstm', 'sample', '--ckpt', out])}")
+    display.say(
+        f"{out} {how}{result}, at step {best['step']:,}. Next:\n    {shlex.join(['charlstm', 'sample', '--ckpt', out])}"
+    )
