@@ -104,6 +104,9 @@ class TrainConfig:
         200_000, integer(0, 10**12), "Validate on this many characters at most while training. 0 is all."
     )
     seed: int = _setting(1, SEEDS, "Seed of all randomness: the same seed gives the same bytes.")
+    threads: int = _setting(
+        0, integer(0, 1024), "Cores to use; 0 is all. The same bytes come from the same number of them."
+    )
 
     def __post_init__(self) -> None:
         _check(self)

@@ -4,11 +4,13 @@ The key, here and everywhere: **T** time steps in a window, **B** parallel strea
 units per layer, **L** layers. Arrays are time-major and columns are streams, so that a line of code reads as the
 equation. The four gates of a layer are stacked in the order g, i, f, o (candidate, input, forget, output).
 
-Everything computes in the type of the parameters: float32 for work, float64 for checks.
+Everything computes in the type of the parameters: float32 for work, float64 for checks. The large arrays of a window lie
+in a `Workspace`, because memory that is fresh for every window costs a third of the time.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,27 +21,52 @@ Floats = npt.NDArray[np.floating[Any]]
 Inputs = Floats | IntArray  # [T, E, B], or ids [T, B], each of which stands for a one-hot vector
 Params = Mapping[str, Floats]
 Grads = dict[str, Floats]
+_CACHE_FLOATS = 1 << 17  # what a chunk of steps may hold of each gate array
+
+
+class Workspace:
+    """Memory that is allocated once and used for every window: an array by name, as it was left or larger than before."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+        self._memory: dict[str, Floats] = {}
+
+    def array(self, name: str, *shape: int) -> Floats:
+        """Return an array of this shape, with anything in it. It overwrites the one that last had its name."""
+        size = math.prod(shape)
+        if name not in self._memory or self._memory[name].size < size:
+            self._memory[name] = np.empty(size, self._dtype)
+        return self._memory[name][:size].reshape(shape)
+
+    def columns(self, name: str, window: Floats) -> Floats:
+        """Return a window [T, N, B] as one matrix [N, T B], as a product over all of its columns needs it."""
+        T, N, B = window.shape
+        matrix = self.array(name, N, T, B)
+        matrix[...] = window.swapaxes(0, 1)
+        return matrix.reshape(N, T * B)
 
 
 class LSTMCache(NamedTuple):
-    """What `lstm_forward` keeps for `lstm_backward`."""
+    """What `lstm_forward` keeps for `lstm_backward`, in the workspace."""
 
-    x: Inputs  # [T, E, B] or ids [T, B]
-    gates: Floats  # [T, 4H, B], activated
+    x: Inputs
+    gates: Floats  # [T, 4, H, B], activated
     h: Floats  # [T + 1, H, B], from the state before the first step on
     c: Floats  # [T + 1, H, B]
     tanh_c: Floats  # [T, H, B]
 
 
 class LossCache(NamedTuple):
-    """What `loss_forward` keeps for `loss_backward`."""
+    """What `loss_forward` keeps for `loss_backward`, in the workspace."""
 
-    h: Floats  # [T, H, B]
+    h: Floats  # [H, T B]
     y: IntArray  # [T, B]
-    p: Floats  # [T, V, B], the predicted probabilities
+    p: Floats  # [V, T B], the predicted probabilities
 
 
-def lstm_forward(params: Params, x: Inputs, h: Floats, c: Floats) -> tuple[Floats, Floats, Floats, LSTMCache]:
+def lstm_forward(
+    params: Params, x: Inputs, h: Floats, c: Floats, work: Workspace
+) -> tuple[Floats, Floats, Floats, LSTMCache]:
     """Run one LSTM layer over a window.
 
     At each step, with the four gates stacked in `gates`, in order g, i, f, o::
@@ -57,32 +84,37 @@ def lstm_forward(params: Params, x: Inputs, h: Floats, c: Floats) -> tuple[Float
         x: inputs [T, E, B]; or ids [T, B], each selects a column of `w_x`: a one-hot input without the product.
         h: hidden state before the window [H, B].
         c: cell state before the window [H, B].
+        work: holds what is returned, until the next window.
 
     Returns:
-        h after each step [T, H, B] (a view into the cache); h and c after the window (copies); the cache.
+        h after each step [T, H, B]; h and c after the window [H, B] (copies); the cache.
     """
     w_h = params["w_h"]
-    T, H = len(x), w_h.shape[1]
-    gates = _project(params["w_x"], x)  # [T, 4H, B]
-    gates += params["b"][:, None]
-    hs, cs = (np.empty((T + 1, *h.shape), w_h.dtype) for _ in "hc")
-    tanh_c = np.empty((T, *h.shape), w_h.dtype)
+    T, (H, B) = len(x), h.shape
+    gates = _project(params["w_x"], params["b"], x, work)  # [T, 4H, B]
+    hs, cs = work.array("h", T + 1, H, B), work.array("c", T + 1, H, B)
+    tanh_c = work.array("tanh_c", T, H, B)
+    product, added = work.array("product", 4 * H, B), work.array("added", H, B)
     hs[0], cs[0] = h, c
     for t in range(T):
-        gates[t] += w_h @ hs[t]
+        np.matmul(w_h, hs[t], out=product)
+        gates[t] += product
         g, i, f, o = _activate(gates[t])
-        cs[t + 1] = f * cs[t] + i * g
+        np.multiply(i, g, out=added)
+        np.multiply(f, cs[t], out=cs[t + 1])
+        cs[t + 1] += added
         np.tanh(cs[t + 1], out=tanh_c[t])
         np.multiply(o, tanh_c[t], out=hs[t + 1])
-    assert gates.shape[1] == 4 * H
-    return hs[1:], hs[-1].copy(), cs[-1].copy(), LSTMCache(x, gates, hs, cs, tanh_c)
+    return hs[1:], hs[-1].copy(), cs[-1].copy(), LSTMCache(x, gates.reshape(T, 4, H, B), hs, cs, tanh_c)
 
 
-def lstm_backward(params: Params, dh: Floats, cache: LSTMCache, clip_error: float = 0.0) -> tuple[Floats | None, Grads]:
+def lstm_backward(
+    params: Params, dh: Floats, cache: LSTMCache, work: Workspace, clip_error: float = 0.0
+) -> tuple[Floats | None, Grads]:
     """Carry the error of a window back through one LSTM layer.
 
     What reaches the gates is the error of c (of h, for the output gate) times a factor that does not depend on the
-    error. So the factors are computed for the whole window at once, and a step back is::
+    error. So the factors are computed for many steps at once, and a step back is::
 
         dh = dh[t] + w_h.T @ dgates[t + 1]             # [H, B]
         dc = dc * f[t + 1] + dh * o * (1 - tanh(c)^2)
@@ -94,6 +126,7 @@ def lstm_backward(params: Params, dh: Floats, cache: LSTMCache, clip_error: floa
         params: as for `lstm_forward`.
         dh: error of h after each step [T, H, B].
         cache: from `lstm_forward`.
+        work: holds what is returned, until the next window.
         clip_error: clip the error that goes from a step to the one before, elementwise, to +- this. 0 is off.
 
     Returns:
@@ -101,74 +134,84 @@ def lstm_backward(params: Params, dh: Floats, cache: LSTMCache, clip_error: floa
     """
     w_h = params["w_h"]
     T, H, B = dh.shape
-    g, i, f, o = (cache.gates.reshape(T, 4, H, B)[:, k] for k in range(4))
-    to_c = o * (1 - cache.tanh_c**2)  # [T, H, B], from the error of h to that of c
-    factors = np.empty((T, 4, H, B), w_h.dtype)  # from the error of c or h to that of the gates
-    factors[:, 0] = i * (1 - g * g)
-    factors[:, 1] = g * i * (1 - i)
-    factors[:, 2] = cache.c[:-1] * f * (1 - f)
-    factors[:, 3] = cache.tanh_c * o * (1 - o)
+    dgates = work.array("dgates", T, 4, H, B)
+    dh_t, dh_next, dc = (work.array(name, H, B) for name in ("dh_t", "dh_next", "dc"))
+    dh_next[...] = 0
+    dc[...] = 0
+    f = cache.gates[:, 2]
+    for chunk in _chunks_backwards(T, 4 * H * B):
+        factors, to_c = _error_factors(cache, chunk, work)
+        for t in reversed(range(T)[chunk]):
+            np.add(dh[t], dh_next, out=dh_t)
+            to_c[t - chunk.start] *= dh_t
+            dc += to_c[t - chunk.start]
+            np.multiply(factors[t - chunk.start, :3], dc, out=dgates[t, :3])
+            np.multiply(factors[t - chunk.start, 3], dh_t, out=dgates[t, 3])
+            np.matmul(w_h.T, dgates[t].reshape(4 * H, B), out=dh_next)
+            dc *= f[t]
+            if clip_error:
+                np.clip(dh_next, -clip_error, clip_error, out=dh_next)
+                np.clip(dc, -clip_error, clip_error, out=dc)
 
-    dgates = np.empty((T, 4, H, B), w_h.dtype)
-    dh_next, dc_next = np.zeros((H, B), w_h.dtype), np.zeros((H, B), w_h.dtype)
-    for t in reversed(range(T)):
-        dh_t = dh[t] + dh_next
-        dc = dc_next + dh_t * to_c[t]
-        np.multiply(factors[t, :3], dc, out=dgates[t, :3])
-        np.multiply(factors[t, 3], dh_t, out=dgates[t, 3])
-        dh_next = w_h.T @ dgates[t].reshape(4 * H, B)
-        dc_next = dc * f[t]
-        if clip_error:
-            np.clip(dh_next, -clip_error, clip_error, out=dh_next)
-            np.clip(dc_next, -clip_error, clip_error, out=dc_next)
-
-    dz = dgates.reshape(T, 4 * H, B)
-    dx, dw_x = _project_backward(params["w_x"], dz, cache.x)
-    return dx, {"w_x": dw_x, "w_h": _outer(dz, cache.h[:-1]), "b": dz.sum((0, 2))}
+    dz = work.columns("dgates by column", dgates.reshape(T, 4 * H, B))  # [4H, T B]
+    dx, x = _project_backward(params["w_x"], dz, cache.x, work)  # x [E, T B]
+    grads = {
+        "w_x": np.matmul(dz, x.T, out=work.array("dw_x", *params["w_x"].shape)),
+        "w_h": np.matmul(dz, work.columns("h by column", cache.h[:-1]).T, out=work.array("dw_h", *w_h.shape)),
+        "b": dz.sum(1),
+    }
+    return dx, grads
 
 
 def logits_forward(params: Params, h: Floats) -> Floats:
-    """Return the scores of every character: `w_out @ h + b_out`.
-
-    Args:
-        params: `w_out` [V, H], `b_out` [V].
-        h: the top layer's output [..., H, B].
-
-    Returns:
-        logits [..., V, B].
-    """
+    """Return the scores of every character [V, B] for h [H, B]: `w_out @ h + b_out`."""
     return params["w_out"] @ h + params["b_out"][:, None]
 
 
-def loss_forward(params: Params, h: Floats, y: IntArray) -> tuple[float, LossCache]:
+def loss_forward(params: Params, h: Floats, y: IntArray, work: Workspace) -> tuple[float, LossCache]:
     """Compare the predictions with what came: the cross entropy, through log-sum-exp.
 
     Args:
         params: `w_out` [V, H], `b_out` [V].
         h: the top layer's output [T, H, B].
         y: ids of the characters that came [T, B].
+        work: holds the cache, until the next window.
 
     Returns:
-        The mean loss in nats per character; the cache for `loss_backward`.
+        The loss in nats, summed over the characters; the cache for `loss_backward`.
     """
-    logits = logits_forward(params, h)  # [T, V, B]
-    logits -= logits.max(1, keepdims=True)
-    of_y = np.take_along_axis(logits, y[:, None], 1)[:, 0]  # [T, B]
+    columns = work.columns("top h by column", h)  # [H, T B]
+    logits = np.matmul(params["w_out"], columns, out=work.array("logits", len(params["b_out"]), y.size))
+    logits += params["b_out"][:, None]
+    logits -= logits.max(0)
+    of_y = logits[y.ravel(), np.arange(y.size)]  # [T B]
     p = np.exp(logits, out=logits)
-    total = p.sum(1)  # [T, B]
-    loss = np.mean(np.log(total) - of_y, dtype=np.float64)
-    p /= total[:, None]
-    return float(loss), LossCache(h, y, p)
+    total = p.sum(0)
+    loss = np.sum(np.log(total) - of_y, dtype=np.float64)
+    p /= total
+    return float(loss), LossCache(columns, y, p)
 
 
-def loss_backward(params: Params, cache: LossCache) -> tuple[Floats, Grads]:
-    """Return the error of h [T, H, B], and the gradients of `w_out` and `b_out`. Overwrites the cache."""
-    dlogits = cache.p  # [T, V, B]
-    T, B = cache.y.shape
-    dlogits[np.arange(T)[:, None], cache.y, np.arange(B)] -= 1
-    dlogits /= T * B
-    dh = params["w_out"].T @ dlogits
-    return dh, {"w_out": _outer(dlogits, cache.h), "b_out": dlogits.sum((0, 2))}
+def loss_backward(params: Params, cache: LossCache, chars: int, work: Workspace) -> tuple[Floats, Grads]:
+    """Carry the error of the mean loss back through the output layer. Overwrites the cache.
+
+    Args:
+        params: as for `loss_forward`.
+        cache: from `loss_forward`.
+        chars: how many characters the mean is over.
+        work: holds what is returned, until the next window.
+
+    Returns:
+        The error of h [T, H, B]; the gradients of `params`.
+    """
+    (T, B), (H, _) = cache.y.shape, cache.h.shape
+    dlogits = cache.p  # [V, T B]
+    dlogits[cache.y.ravel(), np.arange(T * B)] -= 1
+    dlogits /= chars
+    w_out = params["w_out"]
+    dh = np.matmul(w_out.T, dlogits, out=work.array("top dh", H, T * B))
+    dw_out = np.matmul(dlogits, cache.h.T, out=work.array("dw_out", *w_out.shape))
+    return dh.reshape(H, T, B).swapaxes(0, 1), {"w_out": dw_out, "b_out": dlogits.sum(1)}
 
 
 def _activate(gates: Floats) -> Floats:
@@ -185,20 +228,56 @@ def _activate(gates: Floats) -> Floats:
     return gates.reshape(4, H, -1)
 
 
-def _project(w_x: Floats, x: Inputs) -> Floats:
-    """`w_x @ x` for the whole window [T, 4H, B]; where x are ids, columns of `w_x`."""
+def _error_factors(cache: LSTMCache, steps: slice, work: Workspace) -> tuple[Floats, Floats]:
+    """What the errors of some steps are multiplied with.
+
+    Returns:
+        From the error of c (h, for the last) to that of g, i, f, o [N, 4, H, B]; from the error of h to that of c [N, H, B].
+    """
+    gates, tanh_c = cache.gates[steps], cache.tanh_c[steps]
+    g, i, o = gates[:, 0], gates[:, 1], gates[:, 3]
+    factors, to_c = work.array("factors", *gates.shape), work.array("to c", *tanh_c.shape)
+    np.multiply(g, g, out=factors[:, 0])
+    np.subtract(1, gates[:, 1:], out=factors[:, 1:])
+    np.subtract(1, factors[:, 0], out=factors[:, 0])
+    factors[:, 1:] *= gates[:, 1:]  # s (1 - s), of i, f and o
+    factors[:, 0] *= i
+    factors[:, 1] *= g
+    factors[:, 2] *= cache.c[steps]  # before the step
+    factors[:, 3] *= tanh_c
+    np.multiply(tanh_c, tanh_c, out=to_c)
+    np.subtract(1, to_c, out=to_c)
+    to_c *= o
+    return factors, to_c
+
+
+def _chunks_backwards(T: int, floats_per_step: int) -> Iterator[slice]:
+    """Cut T steps into pieces that fit into a core's cache, the last one first."""
+    length = max(_CACHE_FLOATS // floats_per_step, 1)
+    for stop in range(T, 0, -length):
+        yield slice(max(stop - length, 0), stop)
+
+
+def _project(w_x: Floats, b: Floats, x: Inputs, work: Workspace) -> Floats:
+    """`w_x @ x + b` for the whole window [T, 4H, B]; where x are ids, columns of `w_x`."""
+    gates = work.array("gates", len(x), len(b), x.shape[-1])
     if x.ndim == 3:
-        return w_x @ x
-    return np.ascontiguousarray(w_x.T[x].swapaxes(1, 2))
+        np.matmul(w_x, x, out=gates)
+        gates += b[:, None]
+    else:
+        columns = w_x + b[:, None]
+        for ids, into in zip(x, gates, strict=True):
+            np.take(columns, ids, axis=1, out=into, mode="clip")
+    return gates
 
 
-def _project_backward(w_x: Floats, dgates: Floats, x: Inputs) -> tuple[Floats | None, Floats]:
+def _project_backward(w_x: Floats, dz: Floats, x: Inputs, work: Workspace) -> tuple[Floats | None, Floats]:
+    """Return the error of x [T, E, B], and x by column [E, T B]; where x are ids, None, and one-hot columns."""
+    T, E, B = len(x), w_x.shape[1], x.shape[-1]
     if x.ndim == 3:
-        return w_x.T @ dgates, _outer(dgates, x)
-    one_hot = x[:, None] == np.arange(w_x.shape[1])[:, None]  # [T, V, B]
-    return None, _outer(dgates, one_hot.astype(w_x.dtype))
-
-
-def _outer(a: Floats, b: npt.NDArray[Any]) -> Floats:
-    """Sum `a[t] @ b[t].T` over the window: one product over all T B columns. [T, M, B], [T, N, B] -> [M, N]."""
-    return np.tensordot(a, b, ((0, 2), (0, 2)))
+        dx = np.matmul(w_x.T, dz, out=work.array("dx", E, T * B))
+        return dx.reshape(E, T, B).swapaxes(0, 1), work.columns("x by column", cast(Floats, x))
+    one_hot = work.array("x by column", E, T * B)
+    one_hot[...] = 0
+    one_hot[x.ravel(), np.arange(T * B)] = 1
+    return None, one_hot

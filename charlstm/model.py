@@ -1,6 +1,7 @@
 """The network: L LSTM layers upon another, and an output layer on top."""
 
-from typing import NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +12,17 @@ from charlstm.layers import (
     Floats,
     Grads,
     Inputs,
+    LossCache,
     LSTMCache,
     Params,
+    Workspace,
     logits_forward,
     loss_backward,
     loss_forward,
     lstm_backward,
     lstm_forward,
 )
+from charlstm.threads import blas_threads, side_by_side
 
 
 class State(NamedTuple):
@@ -28,18 +32,36 @@ class State(NamedTuple):
     c: Floats  # [L, H, B]
 
 
+class _Part(NamedTuple):
+    """Some of the streams of a batch."""
+
+    index: int
+    streams: slice
+
+
+_Result = TypeVar("_Result")
+_LEAST_STREAMS = 16  # in a part: products of fewer columns are slow
+
+
 class CharLSTM:
-    """A character-level LSTM language model.
+    """A character-level LSTM language model. It may be used by one thread at a time.
 
     Attributes:
         config: the shape.
         params: `layer0.w_x` [4H, V], `layer1.w_x` [4H, H], ..., `layerN.w_h` [4H, H], `layerN.b` [4H],
             `w_out` [V, H], `b_out` [V].
+        threads: how many cores to use; the results are the same for the same number.
     """
 
-    def __init__(self, config: ModelConfig, params: dict[str, Floats]) -> None:
+    def __init__(self, config: ModelConfig, params: dict[str, Floats], threads: int = 1) -> None:
         self.config = config
         self.params = params
+        self.threads = threads
+        self._workspaces: dict[tuple[int, int], Workspace] = {}
+
+    def copy(self) -> "CharLSTM":
+        """Return a model with weights of its own."""
+        return CharLSTM(self.config, {name: param.copy() for name, param in self.params.items()}, self.threads)
 
     @property
     def vocab_size(self) -> int:
@@ -63,25 +85,30 @@ class CharLSTM:
             clip_error: see `lstm_backward`.
 
         Returns:
-            The mean loss in nats per character; its gradients, with the keys of `params`; the state after the window.
+            The mean loss in nats per character; its gradients, with the keys of `params`, which the next call
+            overwrites; the state after the window.
         """
         masks = self._dropout_masks(window.x.shape[1], rng)
-        h, caches, state = self._forward(window.x, state, masks)
-        loss, loss_cache = loss_forward(self.params, h, window.y)
-        dh, grads = loss_backward(self.params, loss_cache)
-        for layer in reversed(range(self.config.num_layers)):
-            if masks is not None:
-                dh *= masks[layer]
-            dx, layer_grads = lstm_backward(self._layer(layer), dh, caches[layer], clip_error)
-            grads |= {f"layer{layer}.{name}": grad for name, grad in layer_grads.items()}
-            if dx is not None:
-                dh = dx
-        return loss, grads, state
+
+        def work(part: _Part) -> tuple[float, Grads, State]:
+            loss, caches, loss_cache, after = self._forward(part, window, state, masks)
+            return loss, self._backward(part, caches, loss_cache, masks, window.x.size, clip_error), after
+
+        losses, grads, states = zip(*self._in_parts(work, window), strict=True)
+        for name, total in grads[0].items():
+            for others in grads[1:]:
+                total += others[name]
+        return sum(losses) / window.x.size, grads[0], _joined(states)
 
     def loss(self, window: Window, state: State) -> tuple[float, State]:
         """Return the mean loss in nats per character, and the state after the window. Nothing is dropped."""
-        h, _, state = self._forward(window.x, state)
-        return loss_forward(self.params, h, window.y)[0], state
+
+        def work(part: _Part) -> tuple[float, State]:
+            loss, _, _, after = self._forward(part, window, state, None)
+            return loss, after
+
+        losses, states = zip(*self._in_parts(work, window), strict=True)
+        return sum(losses) / window.x.size, _joined(states)
 
     def read(self, ids: IntArray, state: State) -> State:
         """Read a text without predicting; return the state after it.
@@ -90,7 +117,7 @@ class CharLSTM:
             ids: [T, B].
             state: before the text; left as it is.
         """
-        return self._forward(ids, state)[2]
+        return self._layers_forward(_Part(0, slice(None)), ids, state, None)[2]
 
     def logits(self, state: State) -> Floats:
         """Return the logits of the next character [V, B] in a state."""
@@ -101,19 +128,66 @@ class CharLSTM:
         state = self.read(ids[None], state)
         return self.logits(state), state
 
+    def _in_parts(self, work: Callable[[_Part], _Result], window: Window) -> list[_Result]:
+        """Do some work on the streams of a window in as many parts as there are threads, or in one where they are few.
+
+        A part has 16 streams at least: narrower products are slow. Where there is one part, BLAS gets the threads.
+        """
+        B = window.x.shape[1]
+        count = max(min(self.threads, B // _LEAST_STREAMS), 1)
+        edges = [B * k // count for k in range(count + 1)]
+        with blas_threads(self.threads if count == 1 else 1):
+            return side_by_side(work, [_Part(k, slice(edges[k], edges[k + 1])) for k in range(count)])
+
     def _forward(
-        self, ids: IntArray, state: State, masks: Floats | None = None
+        self, part: _Part, window: Window, state: State, masks: Floats | None
+    ) -> tuple[float, list[LSTMCache], LossCache, State]:
+        x, y = (ids[:, part.streams] for ids in window)
+        h, caches, state = self._layers_forward(part, x, State(*(array[..., part.streams] for array in state)), masks)
+        loss, loss_cache = loss_forward(self.params, h, y, self._workspace(part, self.config.num_layers))
+        return loss, caches, loss_cache, state
+
+    def _layers_forward(
+        self, part: _Part, ids: IntArray, state: State, masks: Floats | None
     ) -> tuple[Floats, list[LSTMCache], State]:
         x: Inputs = ids
         caches, hs, cs = [], [], []
         for layer in range(self.config.num_layers):
-            x, h, c, cache = lstm_forward(self._layer(layer), x, state.h[layer], state.c[layer])
+            work = self._workspace(part, layer)
+            x, h, c, cache = lstm_forward(self._layer(layer), x, state.h[layer], state.c[layer], work)
             if masks is not None:
-                x = x * masks[layer]
+                x = np.multiply(x, masks[layer][:, part.streams], out=work.array("dropped h", *x.shape))
             caches.append(cache)
             hs.append(h)
             cs.append(c)
         return cast(Floats, x), caches, State(np.stack(hs), np.stack(cs))
+
+    def _backward(
+        self,
+        part: _Part,
+        caches: list[LSTMCache],
+        loss_cache: LossCache,
+        masks: Floats | None,
+        chars: int,
+        clip_error: float,
+    ) -> Grads:
+        top = self.config.num_layers
+        dh, grads = loss_backward(self.params, loss_cache, chars, self._workspace(part, top))
+        for layer in reversed(range(top)):
+            if masks is not None:
+                dh *= masks[layer][:, part.streams]
+            work = self._workspace(part, layer)
+            dx, layer_grads = lstm_backward(self._layer(layer), dh, caches[layer], work, clip_error)
+            grads |= {f"layer{layer}.{name}": grad for name, grad in layer_grads.items()}
+            if dx is not None:
+                dh = dx
+        return grads
+
+    def _workspace(self, part: _Part, layer: int) -> Workspace:
+        key = (part.index, layer)
+        if key not in self._workspaces:
+            self._workspaces[key] = Workspace(self.params["b_out"].dtype)
+        return self._workspaces[key]
 
     def _layer(self, layer: int) -> Params:
         return {name: self.params[f"layer{layer}.{name}"] for name in ("w_x", "w_h", "b")}
@@ -129,6 +203,11 @@ class CharLSTM:
         shape = (self.config.num_layers, self.config.hidden_size, batch_size)
         dtype = self.params["b_out"].dtype
         return (rng.random(shape, np.float32) < keep).astype(dtype) / dtype.type(keep)
+
+
+def _joined(states: Sequence[State]) -> State:
+    """Return the states of the parts as one."""
+    return State(*(np.concatenate(arrays, axis=-1) for arrays in zip(*states, strict=True)))
 
 
 def param_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:

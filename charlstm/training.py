@@ -1,6 +1,5 @@
 """The training loop: a generator of reports over a checkpoint that goes on where it stopped. No I/O."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from charlstm.corpus import Corpus
 from charlstm.errors import CharlstmError
 from charlstm.model import CharLSTM, new_model
 from charlstm.optim import Adam, clip_by_global_norm, learning_rate_at
+from charlstm.threads import available_cores
 from charlstm.vocab import Ids
 
 _MOST_SKIPPED = 20  # updates in a row without a finite gradient, after which there is no hope
@@ -73,7 +73,7 @@ def start(config: Config, corpus: Corpus) -> Checkpoint:
     optimizer = Adam(model.params, config.train.beta1, config.train.beta2, config.train.epsilon)
     progress = Progress(model, optimizer, model.zero_state(batches.batch_size), rng)
     fingerprint = {"chars": len(corpus.ids), "sha256": corpus.sha256}
-    return Checkpoint(config, corpus.vocab, copy.deepcopy(model), fingerprint, progress=progress)
+    return Checkpoint(config, corpus.vocab, model.copy(), fingerprint, progress=progress)
 
 
 def batches_of(config: Config, ids: Ids) -> Batches:
@@ -100,6 +100,7 @@ def train(run: Checkpoint, corpus: Corpus, clock: Callable[[], float] = time.mon
         return
     train_ids, val_ids = corpus.split(run.config.data.val_fraction)
     batches = batches_of(run.config, train_ids)
+    progress.model.threads = config.threads or available_cores()
     total_steps = _total_steps(config, batches)
     begun = clock() - progress.elapsed_s
     skipped_in_a_row = 0
@@ -210,7 +211,7 @@ def _evaluated(run: Checkpoint, progress: Progress, report: Report, val_ids: Ids
     is_best = run.best is None or val_loss is None or (math.isfinite(val_loss) and val_loss < run.best["val_loss"])
     if is_best:
         run.best = {"step": report.step, "val_loss": val_loss}
-        run.model = copy.deepcopy(progress.model)
+        run.model = progress.model.copy()
     entry: dict[str, Any] = {"step": report.step, "epoch": report.epoch, "chars": report.chars}
     entry |= {"train_loss": train_loss, "val_loss": val_loss, "learning_rate": report.learning_rate}
     run.history.append(entry)
