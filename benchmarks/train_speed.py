@@ -1,9 +1,10 @@
 """One training step of charlstm against PyTorch's, in processes that take turns; and against the products alone.
 
-A step is forward, backward, clipping and Adam, in float32, on all cores. PyTorch runs `nn.LSTM` on one-hot vectors (taken
-from an identity embedding), a linear output, cross entropy, `clip_grad_norm_` and `Adam(fused=True)`. The floor is the time
-of the step's matrix products in NumPy and nothing else. Each runs in a process of its own, for a piece of a second at a
-time, so that a slow minute hits all three, and PyTorch's threads, which go on spinning for a while, disturb nobody.
+A step is forward, backward, clipping and Adam, in float32, on all cores. PyTorch runs `nn.LSTM` on one-hot vectors
+(taken from an identity embedding), a linear output, cross entropy, `clip_grad_norm_` and `Adam(fused=True)`. The floor
+is the time of the step's matrix products in NumPy and nothing else. Each runs in a process of its own, for a piece of a
+second at a time, so that a slow minute hits all three, and PyTorch's threads, which go on spinning for a while, disturb
+nobody.
 """
 
 import math
@@ -62,7 +63,7 @@ def pytorch_step(H: int, L: int, B: int, T: int) -> Callable[[], object]:
     import torch
 
     torch.manual_seed(0)
-    one_hot = torch.nn.Embedding.from_pretrained(torch.eye(V))
+    one_hot = torch.nn.Embedding.from_pretrained(torch.eye(V))  # type: ignore[no-untyped-call]
     lstm, out = torch.nn.LSTM(V, H, L), torch.nn.Linear(H, V)
     params = [*lstm.parameters(), *out.parameters()]
     adam = torch.optim.Adam(params, lr=1e-4, betas=(0.9, 0.99), fused=True)
@@ -179,7 +180,19 @@ def main(rounds: int, seconds: float, chosen: tuple[str, ...], worker: tuple[str
         work(worker[0], tuple(map(int, worker[1:])))
         return
     print(f"V {V}, {available_cores()} cores, NumPy {np.__version__}, Python {platform.python_version()}; ms per step")
-    columns = ("H", "L", "B", "T", "charlstm", "PyTorch", "products", "PyTorch/ours", "spread", "ours/products", "GFLOP/s")
+    columns = (
+        "H",
+        "L",
+        "B",
+        "T",
+        "charlstm",
+        "PyTorch",
+        "products",
+        "PyTorch/ours",
+        "spread",
+        "ours/products",
+        "GFLOP/s",
+    )
     print("".join(f"{column:>14}" if len(column) > 4 else f"{column:>5}" for column in columns))
     ratios = []
     for shape in [tuple(map(int, text.split(","))) for text in chosen] or SHAPES:

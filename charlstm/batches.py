@@ -23,8 +23,8 @@ class Window(NamedTuple):
 class Batches:
     """A text cut into B streams of equal length, each read window by window, in parallel.
 
-    Stream b starts where stream b - 1 ends, so that the state at the end of a window fits the start of the next. The
-    last `len(ids) % ...` characters that fill no window are not used.
+    Stream b starts where stream b - 1 ends, and a window where the window before ended, so that the state fits. What is
+    left at the end of a stream, less than T characters, is not used.
 
     Attributes:
         ids: the text.
@@ -60,7 +60,8 @@ class Batches:
 def fitted(ids: Ids, batch_size: int, seq_len: int) -> Batches:
     """Return batches of the size asked for, or smaller ones where the text is too short for a single window.
 
-    Streams are halved first, down to one; then the window is shortened.
+    Streams are halved first, down to one; then the window is shortened, also where a tenth of the text or more would
+    not be used, because it fills no window.
 
     Raises:
         CharlstmError: there are not even two characters.
@@ -69,4 +70,8 @@ def fitted(ids: Ids, batch_size: int, seq_len: int) -> Batches:
         raise CharlstmError(f"{len(ids)} characters to train on are too few; two are the least")
     while batch_size > 1 and len(ids) < batch_size * seq_len + 1:
         batch_size //= 2
-    return Batches(ids, batch_size, min(seq_len, len(ids) - 1))
+    stream = (len(ids) - 1) // batch_size
+    seq_len = min(seq_len, stream)
+    if stream % seq_len > stream / 10:
+        seq_len = stream // (stream // seq_len + 1)
+    return Batches(ids, batch_size, seq_len)

@@ -7,6 +7,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from charlstm.optim import Adam
 from charlstm.vocab import Vocab
 
 FORMAT, VERSION = "charlstm", 1
+_MOST_HEADER_BYTES = 8_000_000
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Progress:
         state: the recurrent state where the last window ended.
         rng: source of what is random from here on.
         step: windows seen, and with it the place in the text.
+        skipped: how many of the last ones had no finite gradient.
         elapsed_s: seconds of training so far.
         loss_sum: sum of the windows' losses since the last evaluation.
         loss_steps: how many windows that sum is of.
@@ -45,6 +48,7 @@ class Progress:
     state: State
     rng: np.random.Generator
     step: int = 0
+    skipped: int = 0
     elapsed_s: float = 0.0
     loss_sum: float = 0.0
     loss_steps: int = 0
@@ -86,10 +90,11 @@ def save(checkpoint: Checkpoint, path: str | Path) -> None:
         CharlstmError: the file cannot be written; the old one is as it was.
     """
     target = Path(os.path.realpath(path))  # through a link, not over it
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(target)
     try:
+        file = open(temporary, "xb")  # noqa: SIM115  # a file that stands there is not ours to remove
         try:
-            with open(temporary, "xb") as file:
+            with file:
                 write_npz(file, _arrays(checkpoint))
                 file.flush()
                 os.fsync(file.fileno())
@@ -101,6 +106,11 @@ def save(checkpoint: Checkpoint, path: str | Path) -> None:
         _sync_folder(target.parent)
     except OSError as error:
         raise CharlstmError(f"{path} could not be saved: {error.strerror or error}") from error
+
+
+def temporary_beside(target: Path) -> Path:
+    """Return the name under which this process writes a file before it takes its place."""
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 
 def remove_stale(path: str | Path) -> None:
@@ -140,6 +150,7 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
         and {
             "step": progress.step,
             "elapsed_s": progress.elapsed_s,
+            "skipped": progress.skipped,
             "loss_sum": progress.loss_sum,
             "loss_steps": progress.loss_steps,
             "updates": progress.optimizer.updates,
@@ -203,10 +214,10 @@ def _read(npz: NpzReader) -> Checkpoint:
     if training:
         optimizer = Adam(model.params, config.train.beta1, config.train.beta2, config.train.epsilon)
         optimizer.m, optimizer.v, optimizer.updates = params("training.m."), params("training.v."), training["updates"]
-        state_shape = (config.model.num_layers, config.model.hidden_size, None)
-        state = State(_read_finite(npz, "training.h", state_shape), _read_finite(npz, "training.c", state_shape))
-        demand(state.h.shape == state.c.shape, "its states differ in shape")
-        counters = {name: training[name] for name in ("step", "elapsed_s", "loss_sum", "loss_steps")}
+        h = _read_finite(npz, "training.h", (config.model.num_layers, config.model.hidden_size, None))
+        demand(1 <= h.shape[-1] <= config.train.batch_size, "its state has an odd number of streams")
+        state = State(h, _read_finite(npz, "training.c", h.shape))
+        counters = {name: training[name] for name in ("step", "skipped", "elapsed_s", "loss_sum", "loss_steps")}
         checkpoint.progress = Progress(
             CharLSTM(config.model, params("training.params.")), optimizer, state, _rng(training["rng"]), **counters
         )
@@ -215,18 +226,18 @@ def _read(npz: NpzReader) -> Checkpoint:
 
 def _read_header(npz: NpzReader) -> dict[str, Any]:
     try:
-        header: dict[str, Any] = json.loads(
-            npz.read("header", "|u1", (None,)).tobytes(), parse_constant=_refuse_constant
-        )
+        data = npz.read("header", "|u1", (None,), most_bytes=_MOST_HEADER_BYTES).tobytes()
+        header: dict[str, Any] = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise DamagedError("its header is not JSON") from None
     demand(isinstance(header, dict) and header.get("format") == FORMAT, "its header does not say so")
     version = header.get("version")
     if type(version) is int and version > VERSION:
         raise _NewerError(f"is of format {version}; this charlstm reads {VERSION}: install a newer one")
-    demand(version == VERSION, f"there is no format {version!r}")
+    demand(type(version) is int and version == VERSION, "its header names no format that there is")
     for name, kind in _HEADER.items():
         demand(name in header and _is(header[name], kind), f"{name} in its header is missing or odd")
+    demand(re.fullmatch("[0-9a-f]{64}", header["corpus"]["sha256"]), "corpus in its header has an odd sha256")
     return header
 
 
@@ -240,7 +251,15 @@ _HEADER = {
         {"step": int, "epoch": float, "chars": int, "train_loss": _LOSS, "val_loss": _LOSS, "learning_rate": float}
     ],
     "training": (
-        {"step": int, "elapsed_s": float, "loss_sum": float, "loss_steps": int, "updates": int, "rng": dict},
+        {
+            "step": int,
+            "skipped": int,
+            "elapsed_s": float,
+            "loss_sum": float,
+            "loss_steps": int,
+            "updates": int,
+            "rng": dict,
+        },
         None,
     ),
 }
@@ -255,7 +274,9 @@ def _is(value: object, kind: Any) -> bool:
         return isinstance(value, dict) and value.keys() == kind.keys() and all(_is(value[k], kind[k]) for k in kind)
     if kind is None:
         return value is None
-    return type(value) is kind and not (kind is int and not 0 <= value < 2**63)  # type: ignore[operator]
+    if kind in (int, float):  # none of the numbers is negative; JSON's 1e999 is infinite
+        return type(value) in (int, kind) and 0 <= value < 2**63  # type: ignore[operator]
+    return type(value) is kind
 
 
 def _refuse_constant(name: str) -> None:

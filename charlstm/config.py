@@ -4,18 +4,20 @@ A configuration is frozen. Whatever stands in one has been checked, wherever it 
 """
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charlstm.errors import UsageError
-from charlstm.settings import Kind, boolean, choice, duration, integer, number, word
+from charlstm.settings import Kind, boolean, choice, duration, encoding, integer, number
 from charlstm.strict_yaml import Entry, nearest, read_sections
 
 DEFAULT_TIME_S = 120.0
 LIMITS = ("steps", "epochs", "time")  # a run ends by one of them
 SEEDS = integer(0, 2**63 - 1)
+ENCODINGS = encoding()
 
 
 def _setting(default: Any, kind: Kind, help: str) -> Any:
@@ -37,7 +39,7 @@ def _check(section: Any) -> None:
 class DataConfig:
     """How a text becomes characters, and which of them validate."""
 
-    encoding: str = _setting("utf-8", word("the name of a text encoding"), "Encoding of the corpus.")
+    encoding: str = _setting("utf-8", ENCODINGS, "Encoding of the corpus.")
     val_fraction: float = _setting(
         0.1,
         number(0, 0.5),
@@ -99,7 +101,7 @@ class TrainConfig:
     carry_around: bool = _setting(
         False, boolean(), "Carry the state around the end of the text too, instead of starting each epoch from zero."
     )
-    evals: int = _setting(10, integer(1, 100000), "Evaluations in a run, evenly spread; the best weights are kept.")
+    evals: int = _setting(10, integer(1, 10000), "Evaluations in a run, evenly spread; the best weights are kept.")
     eval_chars: int = _setting(
         200_000, integer(0, 10**12), "Validate on this many characters at most while training. 0 is all."
     )
@@ -136,6 +138,10 @@ class Config:
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return the settings as plain values, section by section, as a checkpoint keeps them."""
         return dataclasses.asdict(self)
+
+    def shown(self) -> dict[str, str]:
+        """Return every setting that has a value as text, as a flag or a YAML file would give it."""
+        return {name: SETTINGS[name].kind.show(value) for name, value in self.values().items() if value is not None}
 
     def replace(self, **values: Any) -> "Config":
         """Return a copy with some settings changed; a limit that is given displaces the ones that stood.
@@ -213,9 +219,9 @@ def load_values(name: str) -> dict[str, Any]:
         UsageError: no such file or preset, or something in it that is not a setting; names file and line.
     """
     path = Path(name)
-    if name in presets() and not path.is_file():
+    if name in presets() and not os.path.isfile(path):
         path = presets()[name]
-    elif not path.exists() and path.suffix not in (".yaml", ".yml"):
+    elif not os.path.exists(path) and path.suffix not in (".yaml", ".yml"):
         raise UsageError(f"{name} is neither a file nor a preset; the presets are {', '.join(presets())}")
     values: dict[str, Any] = {}
     for entry in read_sections(path, SECTIONS):

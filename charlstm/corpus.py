@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from charlstm.config import bundled
+from charlstm.config import ENCODINGS, bundled
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.vocab import Ids, Vocab, code_points
 
@@ -82,17 +82,25 @@ def read_corpus(paths: Iterable[str | Path], encoding: str = "utf-8") -> Corpus:
         UsageError: a file is missing or unreadable, no such encoding.
         CharlstmError: a file is empty or is not text in that encoding; names the byte and the line.
     """
-    decoder = _decoder(encoding)
+    names = [str(path) for path in paths]
+    if names.count("-") > 1:
+        raise UsageError("- is standard input, which can be read only once: give it once")
+    try:
+        encoding = codecs.lookup(ENCODINGS.check(encoding)).name.removesuffix("-sig")  # the mark is dropped here
+    except ValueError as error:
+        raise UsageError(f"encoding: {error}") from None
     builder = _Builder()
-    for path in map(str, paths):
+    for path in names:
         length = builder.length
         try:
             with _opened(path) as file:
-                for text in _decoded(file, path, decoder, encoding):
+                for text in _decoded(file, path, encoding):
                     builder.add(text)
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None
         except OSError as error:
+            if error.errno is None:  # bz2's way to say so
+                raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None
             raise UsageError(f"{path}: {error.strerror or error}") from None
         if builder.length == length:
             raise CharlstmError(f"{path} is empty")
@@ -132,9 +140,9 @@ class _Builder:
             ids = self._id_of[points]
         narrowest = np.min_scalar_type(max(len(self._met) - 1, 0))
         if narrowest.itemsize > self._type.itemsize:
-            self._data = bytearray(np.frombuffer(self._data, self._type).astype(narrowest).tobytes())
+            self._data = bytearray(np.frombuffer(self._data, self._type).astype(narrowest).data)
             self._type = narrowest
-        self._data += ids.astype(self._type).tobytes()
+        self._data += ids.astype(self._type).data
 
     def corpus(self) -> Corpus:
         met = np.array(self._met, np.uint32)
@@ -162,37 +170,30 @@ def _opened(path: str) -> BinaryIO:
                 f"{path}: no such corpus comes with charlstm; there is {', '.join('@' + name for name in known)}"
             )
         path = str(known[path[1:]])
-    return cast(BinaryIO, _OPENERS.get(Path(path).suffix, open)(path, "rb"))
+    return cast(BinaryIO, _OPENERS.get(Path(path).suffix.lower(), open)(path, "rb"))
 
 
-def _decoder(encoding: str) -> codecs.IncrementalDecoder:
-    try:
-        "".encode(encoding)  # refuses the codecs that are not text, such as hex
-        return codecs.getincrementaldecoder(encoding)("strict")
-    except (LookupError, UnicodeError):
-        raise UsageError(f"--encoding: there is no text encoding {encoding!r}; try utf-8, cp1252 or utf-16") from None
-
-
-def _decoded(file: BinaryIO, path: str, decoder: codecs.IncrementalDecoder, encoding: str) -> Iterator[str]:
-    decoder.reset()
+def _decoded(file: BinaryIO, path: str, encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)("strict")
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     offset, lines, first = 0, 1, True
     data = b"-"
     while data:
         data = file.read(_CHUNK)
-        if first and codecs.lookup(encoding).name == "utf-8":
+        if first and encoding == "utf-8":
             _refuse_other_formats(data, path)
         pending = decoder.getstate()[0]
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            buffered = pending + data
-            line = lines + buffered[: error.start].count(b"\n")
-            raise CharlstmError(
-                f"{path}: not {encoding}: {error.reason} at byte {offset - len(pending) + error.start}, line {line}; "
-                "say what it is with --encoding (cp1252, latin-1, utf-16, ...)"
-            ) from None
-        offset, lines = offset + len(data), lines + data.count(b"\n")
+            before = (pending + data)[: error.start]
+            line = lines + before.decode(encoding, "ignore").count("\n")
+            at = f"at byte {offset - len(pending) + len(before)}, line {line}"
+            hint = "is it a text at all?" if b"\0" in data else "name the right one with --encoding, such as cp1252"
+            raise CharlstmError(f"{path}: not {encoding}: {error.reason} {at}; {hint}") from None
+        except UnicodeError as error:
+            raise CharlstmError(f"{path}: not {encoding}: {error}; try --encoding {encoding}-le or -be") from None
+        offset, lines = offset + len(data), lines + text.count("\n")
         if first:
             text = text.removeprefix("\ufeff")
         first = first and not text

@@ -4,8 +4,8 @@ The key, here and everywhere: **T** time steps in a window, **B** parallel strea
 units per layer, **L** layers. Arrays are time-major and columns are streams, so that a line of code reads as the
 equation. The four gates of a layer are stacked in the order g, i, f, o (candidate, input, forget, output).
 
-Everything computes in the type of the parameters: float32 for work, float64 for checks. The large arrays of a window lie
-in a `Workspace`, because memory that is fresh for every window costs a third of the time.
+Everything computes in the type of the parameters: float32 for work, float64 for checks. The large arrays of a window
+lie in a `Workspace`, because memory that is fresh for every window costs a third of the time.
 """
 
 import math
@@ -25,7 +25,7 @@ _CACHE_FLOATS = 1 << 17  # what a chunk of steps may hold of each gate array
 
 
 class Workspace:
-    """Memory that is allocated once and used for every window: an array by name, as it was left or larger than before."""
+    """Memory that is allocated once and used for every window: arrays by name, which grow where they must."""
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self._dtype = np.dtype(dtype)
@@ -229,10 +229,11 @@ def _activate(gates: Floats) -> Floats:
 
 
 def _error_factors(cache: LSTMCache, steps: slice, work: Workspace) -> tuple[Floats, Floats]:
-    """What the errors of some steps are multiplied with.
+    """Return what the errors of some steps are multiplied with.
 
     Returns:
-        From the error of c (h, for the last) to that of g, i, f, o [N, 4, H, B]; from the error of h to that of c [N, H, B].
+        From the error of c (of h, for the last) to that of g, i, f, o [N, 4, H, B]; from the error of h to that of c
+        [N, H, B].
     """
     gates, tanh_c = cache.gates[steps], cache.tanh_c[steps]
     g, i, o = gates[:, 0], gates[:, 1], gates[:, 3]

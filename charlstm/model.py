@@ -35,7 +35,7 @@ class State(NamedTuple):
 class _Part(NamedTuple):
     """Some of the streams of a batch."""
 
-    index: int
+    number: int
     streams: slice
 
 
@@ -184,7 +184,7 @@ class CharLSTM:
         return grads
 
     def _workspace(self, part: _Part, layer: int) -> Workspace:
-        key = (part.index, layer)
+        key = (part.number, layer)
         if key not in self._workspaces:
             self._workspaces[key] = Workspace(self.params["b_out"].dtype)
         return self._workspaces[key]

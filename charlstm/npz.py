@@ -7,6 +7,7 @@ caller expects.
 
 import math
 import os
+import re
 import struct
 import zipfile
 from collections.abc import Iterable
@@ -16,6 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+
+
+_MOST_MEMBERS = 1000
+_NPY_HEADER = re.compile(
+    rb"{'descr': '([<|][a-z][0-9]+)', 'fortran_order': False, 'shape': \(((?:[0-9]+, ?)*[0-9]*)\), } *\n"
+)
 
 
 class DamagedError(Exception):
@@ -43,6 +50,7 @@ class NpzReader:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
+        _check_end(file)
         try:
             self._archive = zipfile.ZipFile(file)
             infos = self._archive.infolist()
@@ -54,29 +62,31 @@ class NpzReader:
         demand(all(info.file_size == info.compress_size for info in infos), "a member has two sizes")
         size = os.fstat(file.fileno()).st_size
         demand(sum(info.file_size for info in infos) <= size, "its members are larger than the file")
+        demand(min((info.header_offset for info in infos), default=0) == 0, "something stands before the archive")
         self._infos = {info.filename.removesuffix(".npy"): info for info in infos}
         demand(len(self._infos) == len(infos), "a member is there twice")
         self.names = frozenset(self._infos)
 
-    def read(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> Array:
+    def read(self, name: str, dtype: str, shape: tuple[int | None, ...], most_bytes: int | None = None) -> Array:
         """Read one array.
 
         Args:
             name: the member.
             dtype: the type it must have.
             shape: the shape it must have; None stands for any length.
+            most_bytes: what it may take, where the shape leaves that open.
         """
         demand(name in self.names, f"{name} is missing")
         info = self._infos[name]
+        demand(most_bytes is None or info.file_size <= most_bytes, f"{name} is too large")
         try:
             with self._archive.open(info) as member:
-                demand(np.lib.format.read_magic(member) == (1, 0), f"{name} is of another version of .npy")
-                found, fortran, found_dtype = np.lib.format.read_array_header_1_0(member)
+                found_dtype, found = _npy_header(member, name)
                 demand(found_dtype == np.dtype(dtype), f"{name} is of type {found_dtype}, not {np.dtype(dtype)}")
                 fits = len(found) == len(shape) and all(
                     want in (None, have) for have, want in zip(found, shape, strict=True)
                 )
-                demand(fits and not fortran, f"{name} has the shape {found}, not {shape}")
+                demand(fits, f"{name} has the shape {found}, not {shape}")
                 left = info.file_size - member.tell()
                 demand(math.prod(found) * found_dtype.itemsize == left, f"{name} is cut short, or too long")
                 values = member.read()  # to the end, which also verifies the checksum
@@ -84,6 +94,29 @@ class NpzReader:
             raise DamagedError(f"{name}: {error}") from None
         demand(len(values) == left, f"{name} is cut short")
         return np.frombuffer(values, dtype).reshape(found).copy()
+
+
+def _check_end(file: IO[bytes]) -> None:
+    """Demand that the file ends as an archive of few members does, before its directory is read."""
+    size = os.fstat(file.fileno()).st_size
+    demand(size >= 22, "it is too short")
+    file.seek(size - 22)
+    signature, _, _, _, members, _, _, comment = struct.unpack("<4s4H2LH", file.read(22))
+    demand(signature == b"PK\5\6" and comment == 0, "it does not end like a zip archive")
+    demand(members <= _MOST_MEMBERS, "it has too many members")
+
+
+def _npy_header(member: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Read a header of .npy 1.0, in the one form that NumPy writes, instead of parsing it as Python."""
+    magic = member.read(10)
+    demand(magic[:8] == b"\x93NUMPY\1\0", f"{name} is not an array of .npy 1.0")
+    match = _NPY_HEADER.fullmatch(member.read(int.from_bytes(magic[8:], "little")))
+    demand(match, f"{name} is not an array of plain numbers in C order")
+    assert match is not None
+    try:
+        return np.dtype(match[1].decode()), tuple(int(length) for length in match[2].split(b",") if length.strip())
+    except (TypeError, ValueError):
+        raise DamagedError(f"{name} has an odd type or shape") from None
 
 
 def demand(condition: object, otherwise: str) -> None:

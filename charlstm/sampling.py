@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from charlstm.errors import CharlstmError
 from charlstm.layers import Floats
 from charlstm.model import CharLSTM
 from charlstm.vocab import Vocab
@@ -55,7 +56,12 @@ def choose(logits: Floats, temperature: float, rng: np.random.Generator) -> int:
         logits: [V].
         temperature: 0 or more; neither tiny nor huge ones overflow.
         rng: gives one number; at temperature 0, none.
+
+    Raises:
+        CharlstmError: the logits are not finite.
     """
+    if not np.isfinite(logits).all():
+        raise CharlstmError("the model is broken: its weights are so large that its predictions are not numbers")
     scores = logits.astype(np.float64) - logits.max()  # the likeliest has 0, whatever it is divided by
     if temperature == 0:
         return int(scores.argmax())

@@ -1,6 +1,6 @@
 """What values a setting takes: one parser and one check, for flags, YAML and Python alike."""
 
-import math
+import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,32 +50,24 @@ class Kind:
 
 def integer(low: int, high: int) -> Kind:
     """Take whole numbers from `low` to `high`; never a rounded 1.5, never true."""
-    range = _range(low, high)
     return Kind(
-        expects=f"an integer: {range}",
+        expects=f"an integer from {low} to {high}",
         convert=lambda text: int(_matching(r"[+-]?[0-9]+", text)),
         holds=lambda value: type(value) is int and low <= value <= high,
-        range=range,
+        range=_range(low, high),
         metavar="N",
     )
 
 
 def number(low: float, high: float, *, above: bool = False) -> Kind:
     """Take finite numbers from `low` (excluded with `above`) to `high`, in Python's notation: 1e-3, .001, 5."""
-    range = _range(low, high)
-    if above:
-        range = f"above {range.removesuffix(' or more')}"
+    above_or_from = "above" if above else "from"
     return Kind(
-        expects=f"a number: {range}",
+        expects=f"a number {above_or_from} {low:g} to {high:g}",
         convert=lambda text: float(_matching(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text)),
-        holds=lambda value: (
-            type(value) in (int, float)
-            and math.isfinite(value)
-            and (low < value if above else low <= value)
-            and value <= high
-        ),
+        holds=lambda value: type(value) in (int, float) and (low < value if above else low <= value) and value <= high,
         show=lambda value: f"{value:.12g}",
-        range=range,
+        range=f"above {_range(low, high).removesuffix(' or more')}" if above else _range(low, high),
         metavar="X",
     )
 
@@ -83,9 +75,9 @@ def number(low: float, high: float, *, above: bool = False) -> Kind:
 def duration() -> Kind:
     """Take a span of time in seconds, written with its unit: 90s, 10m, 1.5h."""
     return Kind(
-        expects="a length of time such as 90s, 10m or 1.5h",
+        expects="a length of time such as 90s, 10m or 1.5h (1e7s at most)",
         convert=_seconds,
-        holds=lambda value: type(value) in (int, float) and 0 < value <= 1e7,
+        holds=lambda value: type(value) in (int, float) and 0.1 <= value <= 1e7,
         show=lambda seconds: f"{seconds / 60:.12g}m" if seconds % 60 == 0 else f"{seconds:.12g}s",
         metavar="TIME",
     )
@@ -112,15 +104,29 @@ def boolean() -> Kind:
     )
 
 
-def word(expects: str) -> Kind:
-    """Take a short text without white space."""
+def encoding() -> Kind:
+    """Take the name of an encoding that Python knows, and that is one of text."""
     return Kind(
-        expects=expects,
-        convert=lambda text: _matching(r"[!-~]{1,64}", text),
-        holds=lambda value: type(value) is str and re.fullmatch(r"[!-~]{1,64}", value) is not None,
+        expects="the name of a text encoding, such as utf-8, cp1252 or utf-16",
+        convert=str,
+        holds=_is_text_encoding,
         metavar="NAME",
         quotable=True,
     )
+
+
+def name() -> Kind:
+    """Take the name of a file or the like: anything but nothing."""
+    return Kind(expects="a name", convert=str, holds=bool, metavar="FILE")
+
+
+def _is_text_encoding(value: Any) -> bool:
+    try:
+        "".encode(value)  # refuses the codecs that are not text, such as hex
+        codecs.getincrementaldecoder(value)
+    except (LookupError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _range(low: float, high: float) -> str:

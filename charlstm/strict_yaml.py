@@ -14,7 +14,7 @@ import yaml
 
 from charlstm.errors import UsageError
 
-_MOST_BYTES = 100_000  # a configuration is a page; PyYAML needs a second for this much
+_MOST_BYTES = 20_000  # a configuration is a page, and PyYAML is slow
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ def read_sections(path: Path, sections: Iterable[str]) -> Iterator[Entry]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        raise UsageError(f"{where}: {error.problem}") from None
-    except yaml.YAMLError as error:
+        hint = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
+        raise UsageError(f"{where}: {error.problem}{hint}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # odd escapes are not caught by PyYAML itself
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
 
 

@@ -1,7 +1,7 @@
 """The cores this process may use, and the parts of a batch that share them.
 
-NumPy releases the interpreter's lock while it computes, so threads that have some of the streams each run side by side. With BLAS
-held to one thread in each, also what is not a product runs on all cores; and nothing waits in a busy loop for a core
+NumPy releases the interpreter's lock while it computes, so threads that have some of the streams each run side by side.
+With BLAS held to one thread, also what is not a product runs on all cores, and nothing waits in a busy loop for a core
 that another program has.
 """
 
@@ -33,11 +33,12 @@ def available_cores() -> int:
 
 def blas_threads(count: int) -> AbstractContextManager[Any]:
     """Hold BLAS to `count` threads for a while."""
-    return _blas().limit(limits=count, user_api="blas")
+    limit: AbstractContextManager[Any] = _blas().limit(limits=count, user_api="blas")
+    return limit
 
 
 def side_by_side(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Return `work(part)` for each part, in their order, each computed in a thread of its own; the first in this one."""
+    """Return `work(part)` for each part, in their order; the first is done in this thread, each other in its own."""
     others = [_pool().submit(contextvars.copy_context().run, work, part) for part in parts[1:]]
     return [work(parts[0]), *(other.result() for other in others)]
 

@@ -102,17 +102,16 @@ def train(run: Checkpoint, corpus: Corpus, clock: Callable[[], float] = time.mon
     batches = batches_of(run.config, train_ids)
     progress.model.threads = config.threads or available_cores()
     total_steps = _total_steps(config, batches)
+    if progress.state.h.shape[-1] != batches.batch_size:  # the text is another one, and shorter or longer
+        progress.state = progress.model.zero_state(batches.batch_size)
     begun = clock() - progress.elapsed_s
-    skipped_in_a_row = 0
 
     while (done := _share_done(config, progress, total_steps)) < 1:
         if progress.step % len(batches) == 0 and not config.carry_around:
             progress.state = progress.model.zero_state(batches.batch_size)
         learning_rate = learning_rate_at(config, done + 0.5 / total_steps if total_steps else done)
         loss, grad_norm = _step(config, progress, batches[progress.step], learning_rate)
-        skipped = not math.isfinite(loss + grad_norm)
-        skipped_in_a_row = skipped_in_a_row + 1 if skipped else 0
-        if skipped_in_a_row == _MOST_SKIPPED:
+        if progress.skipped == _MOST_SKIPPED:
             raise CharlstmError(
                 f"the loss is not finite any more (step {progress.step}, learning rate {learning_rate:.3g}): "
                 "start anew with a lower learning_rate, or with clip_norm: 1"
@@ -127,10 +126,14 @@ def train(run: Checkpoint, corpus: Corpus, clock: Callable[[], float] = time.mon
             loss=loss,
             grad_norm=grad_norm,
             learning_rate=learning_rate,
-            skipped=skipped,
+            skipped=progress.skipped > 0,
         )
-        if int(report.progress * config.evals) > int(done * config.evals):
-            report = _evaluated(run, progress, report, val_ids[: config.eval_chars or None])
+        if _evaluations(config, report.progress, report.step, total_steps) > _evaluations(
+            config, done, report.step - 1, total_steps
+        ):
+            report = _evaluated(
+                run, progress, report, val_ids[: max(config.eval_chars, 2) if config.eval_chars else None]
+            )
             progress.elapsed_s = clock() - begun
         yield report
     run.progress = None
@@ -188,13 +191,28 @@ def _share_done(config: TrainConfig, progress: Progress, total_steps: int | None
     return min(progress.elapsed_s / (config.time_s or 0), 1.0)
 
 
+def is_over(run: Checkpoint, corpus: Corpus) -> bool:
+    """Return whether a run has reached the end that its settings name."""
+    if run.progress is None:
+        return True
+    batches = batches_of(run.config, corpus.split(run.config.data.val_fraction)[0])
+    return _share_done(run.config.train, run.progress, _total_steps(run.config.train, batches)) >= 1
+
+
+def _evaluations(config: TrainConfig, done: float, step: int, total_steps: int | None) -> int:
+    """How many evaluations there should have been; counted in whole steps where the run is."""
+    return int(done * config.evals) if total_steps is None else step * config.evals // total_steps
+
+
 def _step(config: TrainConfig, progress: Progress, window: Window, learning_rate: float) -> tuple[float, float]:
     """Learn from one window; where the gradient is not finite, change nothing but the place in the text."""
     progress.step += 1
     with np.errstate(over="ignore", invalid="ignore"):
         loss, grads, state = progress.model.loss_and_grads(window, progress.state, progress.rng, config.clip_error)
         grad_norm = clip_by_global_norm(grads, config.clip_norm)
+    progress.skipped += 1
     if math.isfinite(loss + grad_norm):
+        progress.skipped = 0
         progress.optimizer.update(progress.model.params, grads, learning_rate)
         progress.state = state
         progress.loss_sum += loss
@@ -205,10 +223,12 @@ def _step(config: TrainConfig, progress: Progress, window: Window, learning_rate
 def _evaluated(run: Checkpoint, progress: Progress, report: Report, val_ids: Ids) -> Report:
     """Evaluate the current weights, note it in the history, and keep them where they are the best."""
     validates = len(val_ids) >= 2
-    val_loss = evaluate(progress.model, val_ids, eval_streams(val_ids)) if validates else None
+    loss = evaluate(progress.model, val_ids, eval_streams(val_ids)) if validates else math.inf
+    val_loss = loss if math.isfinite(loss) else None
     train_loss = progress.loss_sum / progress.loss_steps if progress.loss_steps else None
     progress.loss_sum, progress.loss_steps = 0.0, 0
-    is_best = run.best is None or val_loss is None or (math.isfinite(val_loss) and val_loss < run.best["val_loss"])
+    best_loss = run.best["val_loss"] if run.best else None
+    is_best = not validates or (val_loss is not None and (best_loss is None or val_loss < best_loss))
     if is_best:
         run.best = {"step": report.step, "val_loss": val_loss}
         run.model = progress.model.copy()

@@ -67,7 +67,8 @@ class UnknownCharactersError(CharlstmError):
         characters = [chr(point) for point in unknown]
         shown = ", ".join(name(character) for character in characters[:8])
         more = f" and {len(characters) - 8} more" if len(characters) > 8 else ""
-        super().__init__(f"the model does not know {shown}{more}{_normalisation_hint(characters, vocab)}")
+        hint = _normalisation_hint(characters, vocab) or "; `charlstm info` shows the characters that it knows"
+        super().__init__(f"the model does not know {shown}{more}{hint}")
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:

@@ -196,6 +196,10 @@ HOSTILE = {
     "text": npy(np.array(["a"])),
     "a later npy": npy(np.zeros((17, 12), np.float32), version=(2, 0)),
     "no npy": b"hello",
+    **{f"header {k}": np.lib.format.magic(1, 0) + len(header).to_bytes(2, "little") + header for k, header in enumerate(
+        [b"(", b"{'a", b'"""', b"\n  x\n y", b"{[]:1}", b"{'descr': (), 'fortran_order': False, 'shape': (17, 12), }", b"-" * 9000 + b"1",
+         b"{'descr': '<f4', 'fortran_order': False, 'shape': (17L, 12), }", b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"9" * 5000 + b",), }\n",
+         b"{'descr': '<f4', 'fortran_order': True, 'shape': (17, 12), }\n", b"{'descr': '<q9', 'fortran_order': False, 'shape': (17, 12), }\n"])},
 }  # fmt: skip
 
 
@@ -239,7 +243,7 @@ def test_other_members_than_expected_are_refused(change, trained, tmp_path):
     ("change", "reason"),
     [
         (lambda h: h.update(version=2), "is of format 2; this charlstm reads 1: install a newer one"),
-        (lambda h: h.update(version=0), "no format 0"),
+        (lambda h: h.update(version=0), "names no format"),
         (lambda h: h.update(format="other"), "header does not say so"),
         (lambda h: h["config"]["model"].update(hidden_size=13), "shape"),
         (lambda h: h["config"]["model"].update(num_layers=2), "lacks members"),
@@ -252,6 +256,11 @@ def test_other_members_than_expected_are_refused(change, trained, tmp_path):
         (lambda h: h["training"]["rng"].update(bit_generator="MT19937"), "random generator"),
         (lambda h: h["training"].update(step=-1), "training in its header"),
         (lambda h: h["training"].update(step=True), "training in its header"),
+        (lambda h: h["training"].update(elapsed_s=-1.0), "training in its header"),
+        (lambda h: h["training"].update(elapsed_s=float("inf")), "not JSON"),
+        (lambda h: h["config"]["train"].update(learning_rate=10**400), "learning_rate"),
+        (lambda h: h["corpus"].update(sha256="\x1b[31m"), "odd sha256"),
+        (lambda h: h["config"]["train"].update(batch_size=2), "odd number of streams"),
     ],
 )
 def test_headers_that_are_not_as_the_format_says_are_refused(change, reason, half, tmp_path):
@@ -266,6 +275,29 @@ def test_headers_that_are_no_json_are_refused(header, trained, tmp_path):
     save(trained, path)
     write_members(path, members_of(path) | {"header.npy": npy(np.frombuffer(header, np.uint8))})
     refused(path)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda d: d + b"\0", lambda d: b"\0" + d, lambda d: d[:-2] + b"\1\0c", lambda d: d * 2]
+)
+def test_what_stands_around_the_archive_is_refused(change, trained, tmp_path):
+    path = tmp_path / "m.npz"
+    save(trained, path)
+    path.write_bytes(change(path.read_bytes()))
+    refused(path)
+
+
+def test_an_archive_of_many_members_is_refused_before_they_are_read(trained, tmp_path):
+    write_members(tmp_path / "m.npz", {f"{k}.npy": b"" for k in range(1500)})
+    assert "too many members" in refused(tmp_path / "m.npz")
+
+
+def test_whole_numbers_in_settings_come_back(corpus, tmp_path):
+    run = start(SMALL.replace(learning_rate=1, steps=3), corpus)
+    for _ in train(run, corpus):
+        pass
+    save(run, tmp_path / "m.npz")
+    assert load(tmp_path / "m.npz").config.train.learning_rate == 1
 
 
 @pytest.mark.parametrize("code_points", [[3, 2, 1], [1, 1, 2], [1, 2, 0x110000]])

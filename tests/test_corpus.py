@@ -69,6 +69,15 @@ def test_what_is_not_utf8_is_refused_with_its_place(data, place, tmp_path):
         read(tmp_path, data)
 
 
+def test_places_in_other_encodings_are_right(tmp_path):
+    with pytest.raises(CharlstmError, match="at byte 6, line 1"):
+        read(tmp_path, b"\xef\xbb\xbfabc\xff", "utf-8-sig")
+    with pytest.raises(CharlstmError, match="at byte 10, line 3"):
+        read(tmp_path, "\ufeffĊ\nĊ\n".encode("utf-16-le") + b"\x00\xd8\x20\x00", "utf-16")
+    with pytest.raises(CharlstmError, match="--encoding utf-16-le or -be"):
+        read(tmp_path, b"no mark here", "utf-16")
+
+
 @pytest.mark.parametrize(
     ("data", "look"),
     [
@@ -96,7 +105,7 @@ def test_other_encodings_are_read(encoding, tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-99", "hex", "rot13", "zlib", "undefined"])
 def test_what_is_no_encoding_is_refused(encoding, tmp_path):
-    with pytest.raises(UsageError, match="there is no text encoding"):
+    with pytest.raises(UsageError, match="is not the name of a text encoding"):
         read(tmp_path, b"abc", encoding)
 
 
@@ -233,7 +242,7 @@ def test_the_least_length_is_one_window_and_one_character():
 
 
 @pytest.mark.parametrize(
-    ("length", "size"), [(20, (2, 5)), (11, (2, 5)), (10, (1, 5)), (6, (1, 5)), (5, (1, 4)), (2, (1, 1))]
+    ("length", "size"), [(21, (4, 5)), (20, (2, 4)), (11, (2, 5)), (10, (1, 4)), (6, (1, 5)), (5, (1, 4)), (2, (1, 1))]
 )
 def test_a_short_text_gets_smaller_batches(length, size):
     batches = fitted(np.arange(length, dtype=np.uint8), 4, 5)

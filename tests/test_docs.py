@@ -6,8 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
-import click
 import pytest
+from click.testing import CliRunner
 
 import charlstm
 from charlstm.cli.main import cli
@@ -18,12 +18,16 @@ CLI_PAGE = ROOT / "docs" / "cli.md"
 
 def cli_page() -> str:
     lines = ["# The command line", "", "Made from `--help` by `make docs`.", ""]
-    for name, command in [("", cli), *sorted(cli.commands.items())]:
-        path = f"charlstm {name}".strip()
-        context = click.Context(cli, info_name="charlstm", terminal_width=100)
-        if name:
-            context = click.Context(command, info_name=name, parent=context, terminal_width=100)
-        lines += [f"## {path}", "", "```", command.get_help(context), "```", ""]
+    for name in ("", *sorted(cli.commands)):
+        result = CliRunner().invoke(cli, [name, "--help"] if name else ["--help"], "charlstm", terminal_width=100)
+        lines += [
+            f"## charlstm {name}".strip(),
+            "",
+            "```",
+            result.output.replace("Usage: cli", "Usage: charlstm").strip(),
+            "```",
+            "",
+        ]
     return "\n".join(lines)
 
 

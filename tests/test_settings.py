@@ -58,7 +58,7 @@ def test_what_is_no_size_is_refused_with_key_and_line(value, tmp_path):
     "value", ["nan", ".nan", "inf", ".inf", "-.inf", "1e999", "true", "0", "-1", '"0.1"', "1e-3x", "1 2"]
 )
 def test_what_is_no_rate_is_refused(value, tmp_path):
-    with pytest.raises(UsageError, match=r"learning_rate: .* is not a number: above 0 to 1000"):
+    with pytest.raises(UsageError, match=r"learning_rate: .* is not a number above 0 to 1000"):
         config_of(tmp_path, f"train:\n  learning_rate: {value}\n")
 
 
@@ -94,6 +94,9 @@ def test_what_is_no_rate_is_refused(value, tmp_path):
         (b"train:\n  seed: \xff\n", r"not UTF-8 \(byte 15\)"),
         ("train:\n  seed: \x01\n", r"my.yaml"),
         ("#" * 200_000, r"larger than"),
+        ('train:\n  schedule: "\\UFFFFFFFF"\n', r"my.yaml: "),
+        ("%YAML " + "1" * 5000 + ".1\n---\n", r"my.yaml: "),
+        ("data:\n  encoding: utf9\n", r"line 2, column 3: encoding: utf9 is not the name of a text encoding"),
     ],
 )
 def test_mistakes_are_named_with_their_place(text, expected, tmp_path):
@@ -104,7 +107,7 @@ def test_mistakes_are_named_with_their_place(text, expected, tmp_path):
 
 def test_a_billion_nested_brackets_are_refused_at_once(tmp_path):
     with pytest.raises(UsageError, match="nested too deeply"):
-        config_of(tmp_path, "[" * 90_000)
+        config_of(tmp_path, "[" * 19_000)
 
 
 def test_a_missing_file_and_an_unknown_preset_are_named(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, TEXT, arrays_of
 
-from charlstm import CharlstmError, Config, corpus_from_text, evaluate, load, save, start, train
+from charlstm import CharlstmError, Config, Corpus, corpus_from_text, evaluate, load, save, start, train
 from charlstm.batches import Window
 from charlstm.training import eval_streams
 
@@ -81,6 +81,34 @@ def test_every_step_is_reported_once_and_the_evaluations_are_spread_evenly(corpu
 
 def test_more_evaluations_than_steps_are_one_per_step(corpus):
     assert all(report.evaluated for report in finished(SMALL.replace(steps=3, evals=100), corpus)[1])
+
+
+@pytest.mark.parametrize(("steps", "evals"), [(100, 100), (50, 50), (49, 49), (7, 3)])
+def test_no_evaluation_is_lost_to_rounding(steps, evals, corpus):
+    reports = finished(SMALL.replace(steps=steps, evals=evals), corpus)[1]
+    assert sum(report.evaluated for report in reports) == evals
+
+
+def test_another_text_may_be_shorter_or_longer(tmp_path):
+    long, short = corpus_from_text(TEXT), corpus_from_text("".join(dict.fromkeys(TEXT)) * 2)
+    for first, second in ((long, short), (short, long)):
+        run = start(SMALL.replace(carry_around=True), first)
+        for _ in zip(range(3), train(run, first), strict=False):
+            pass
+        ids, _ = second.with_vocab(run.vocab)
+        run.best = None
+        for report in train(run, Corpus(run.vocab, ids, second.sha256)):
+            assert math.isfinite(report.loss)
+        assert run.progress is None
+
+
+def test_what_is_not_finite_is_never_the_best(corpus, monkeypatch):
+    run = start(SMALL, corpus)
+    monkeypatch.setattr(run.progress.model, "loss", lambda window, state: (math.nan, state))
+    for report in train(run, corpus):
+        assert not report.is_best
+    assert run.best is None
+    assert {entry["val_loss"] for entry in run.history} == {None}
 
 
 def test_epochs_are_passes_over_the_text(corpus):

@@ -1,12 +1,13 @@
 """What is said while training, on standard error: a bar on a terminal, plain lines elsewhere."""
 
+import contextlib
 import json
 import math
 import os
 import sys
 from typing import Any, TextIO
 
-from charlstm.errors import UsageError
+from charlstm.errors import CharlstmError, UsageError
 from charlstm.training import Report
 
 
@@ -103,13 +104,17 @@ class Log:
             "learning_rate": report.learning_rate,
             "chars_per_s": chars_per_s,
         }
-        self._file.write(as_json(entry) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(as_json(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise CharlstmError(f"--log {self._file.name}: {error.strerror or error}; the run is saved") from None
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what could not be written has been told
+                self._file.close()
 
 
 def bits(nats: float) -> float:

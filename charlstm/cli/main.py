@@ -10,17 +10,17 @@ import click
 
 import charlstm
 from charlstm.cli.options import kind_option, setting_options
-from charlstm.config import SEEDS
+from charlstm.config import ENCODINGS, SEEDS
 from charlstm.errors import CharlstmError
-from charlstm.settings import integer, number
+from charlstm.settings import integer, name, number
 
-_checkpoint = click.option(
-    "--ckpt", "checkpoint", metavar="FILE", default="model.npz", show_default=True, help="A model that train has made."
+_checkpoint = kind_option(
+    "--ckpt", "checkpoint", kind=name(), default="model.npz", show_default=True, help="A model that train has made."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line and exit: 0 fine, 1 the data or the run, 2 usage, 128 + n after signal n."""
     _open_standard_streams()
     try:
@@ -34,7 +34,7 @@ def main() -> None:
         _drop_output()
         code = 0
     except (click.Abort, KeyboardInterrupt):
-        code = _fail("stopped", 130)
+        code = _fail("stopped at once; what was saved before is as it was", 130)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         code = 2
@@ -63,12 +63,12 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("corpus", nargs=-1, required=True)
-@click.option(
-    "-o", "--out", metavar="FILE", default="model.npz", show_default=True, help="The model, and all of its state."
+@kind_option(
+    "-o", "--out", kind=name(), default="model.npz", show_default=True, help="The model, and all of its state."
 )
 @click.option("--resume", is_flag=True, help="Go on where the run that made --out has stopped, exactly.")
 @click.option("--force", is_flag=True, help="Overwrite --out. With --resume: go on although the text is another one.")
-@click.option("--log", metavar="FILE", help="Append a line of JSON at each evaluation.")
+@kind_option("--log", kind=name(), help="Append a line of JSON at each evaluation.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @setting_options
 def train(
@@ -119,7 +119,7 @@ def sample(checkpoint: str, length: int, temperature: float, prime: str, seed: i
     \b
     charlstm sample --ckpt model.npz
     charlstm sample --ckpt model.npz -n 2000 -t 0.6 --prime "It was "
-    echo "It was" | charlstm sample --prime - --seed 1
+    printf "It was" | charlstm sample --prime - --seed 1
     """
     from charlstm.cli.reading import write_sample
 
@@ -129,11 +129,12 @@ def sample(checkpoint: str, length: int, temperature: float, prime: str, seed: i
 @cli.command()
 @_checkpoint
 @click.argument("text", metavar="FILE...", nargs=-1, required=True)
-@click.option("--encoding", metavar="NAME", help="Encoding of the text; the one of the training text unless given.")
+@kind_option("--encoding", kind=ENCODINGS, help="Encoding of the text; the one of the training text unless given.")
 @_json
 def score(checkpoint: str, text: tuple[str, ...], encoding: str | None, as_json: bool) -> None:
-    """Say how well a model predicts a text: nats and bits per character, less is better.
+    """Say how well a model predicts a text.
 
+    Prints nats and bits per character (less is better) and the perplexity.
     The state starts at zero and is carried over the whole text; the first character only starts it. Characters that the
     model does not know are left out and counted. `-` is standard input; several files are read as one text.
 
@@ -147,10 +148,12 @@ def score(checkpoint: str, text: tuple[str, ...], encoding: str | None, as_json:
 
 
 @cli.command()
-@click.argument("checkpoint", metavar="FILE")
+@click.argument("checkpoint", metavar="[FILE]", default="model.npz")
 @_json
 def info(checkpoint: str, as_json: bool) -> None:
-    """Say what is inside a model: size, characters, settings, and how its training went.
+    """Say what is inside a model.
+
+    Prints its size, characters and settings, and how its training went.
 
     \b
     charlstm info model.npz
@@ -183,9 +186,10 @@ def _drop_output() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    from charlstm.cli.display import say
+    from charlstm.cli.display import printable, say
 
-    say(f"Error: {' '.join(message.split())}")
+    line = printable(" ".join(message.split()))
+    say(f"Error: {line if len(line) <= 1000 else line[:1000] + '...'}")
     return code
 
 

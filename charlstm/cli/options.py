@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from charlstm.config import SETTINGS, Config, Setting, load_values, presets
-from charlstm.settings import Kind
+from charlstm.settings import Kind, name
 
 _CONFIG = "charlstm.config"  # where the click context keeps the settings of --config
 
@@ -58,6 +58,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "-c",
         "--config",
+        type=KindType(name()),
         metavar="FILE|PRESET",
         is_eager=True,
         callback=_load,
@@ -74,7 +75,7 @@ def _with_range(help: str, kind: Kind) -> str:
     return f"{help}  [{kind.range}]" if kind.range else help
 
 
-def _load(ctx: click.Context, param: click.Parameter, name: str | None) -> dict[str, Any]:
-    values = {} if name is None else load_values(name)
+def _load(ctx: click.Context, param: click.Parameter, given: str | None) -> dict[str, Any]:
+    values = {} if given is None else load_values(given)
     ctx.meta[_CONFIG] = Config().replace(**values)
     return values

@@ -8,6 +8,7 @@ import numpy as np
 
 from charlstm.checkpoint import load
 from charlstm.cli.display import as_json, bits, printable
+from charlstm.config import SECTIONS, SETTINGS
 from charlstm.corpus import read_corpus, unix_newlines
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.sampling import generate
@@ -20,7 +21,10 @@ def write_sample(path: str, length: int, temperature: float, prime: str, seed: i
     checkpoint = load(path)
     prime = unix_newlines(_standard_input() if prime == "-" else prime)
     try:
+        prime.encode()
         checkpoint.vocab.encode(prime)
+    except UnicodeEncodeError:
+        raise UsageError("--prime: not UTF-8") from None
     except UnknownCharactersError as error:
         raise UsageError(f"--prime: {error}") from None
     rng = np.random.default_rng(seed)
@@ -43,6 +47,8 @@ def print_score(path: str, texts: Sequence[str], encoding: str | None, json: boo
     if len(ids) < 2:
         raise CharlstmError(f"{len(ids)} characters that the model knows are too few to score; two are the least")
     nats = evaluate(checkpoint.model, ids)
+    if not math.isfinite(nats):
+        raise CharlstmError("the model is broken: its weights are so large that its predictions are not numbers")
     perplexity = math.exp(nats) if nats < 700 else math.inf
     chars = len(ids) - 1
     if json:
@@ -80,9 +86,9 @@ def print_info(path: str, json: bool) -> None:
     if best and best["val_loss"] is not None:
         loss = best["val_loss"]
         print(f"best        {loss:.4f} nats, {bits(loss):.4f} bits per character, step {best['step']:,}")
-    for section, settings in checkpoint.config.sections().items():
-        shown = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
-        print(f"{section:<11} {shown}")
+    for section in SECTIONS:
+        shown = checkpoint.config.shown().items()
+        print(f"{section:<11} {', '.join(f'{k} {v}' for k, v in shown if SETTINGS[k].section == section)}")
     if checkpoint.history:
         print(f"{'step':>10} {'epoch':>7} {'training':>9} {'validation':>11} {'rate':>9}")
     for entry in checkpoint.history:

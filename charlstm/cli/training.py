@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from charlstm.checkpoint import Checkpoint, load, remove_stale, save
+from charlstm.checkpoint import Checkpoint, load, remove_stale, save, temporary_beside
 from charlstm.cli.display import Display, Log, bits
 from charlstm.config import LIMITS, Config
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.sampling import generate
-from charlstm.training import Report, batches_of, start, train
+from charlstm.training import Report, batches_of, is_over, start, train
 
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
@@ -47,63 +47,62 @@ def run_training(
         log: file for JSON lines.
         quiet: show nothing.
     """
-    _check_out(out, resume=resume, force=force)
-    run = _resumed(out, {**values, **flags}) if resume else None
-    if run and run.progress is None:
-        _finish(Display(quiet), run, out, "is finished already")
-        return 0
+    _check_paths(paths, out, log, resume=resume, force=force)
+    run = _resumed(out, values, flags) if resume else None
     config = run.config if run else Config().replace(**values).replace(**flags)
-    log_file = Log(log)
     corpus = read_corpus(paths, config.data.encoding)
     if run:
         corpus = _matched(run, corpus, force=force)
+        _refuse_end_in_the_past(run, corpus, out, flags)
     else:
         run = start(config, corpus)
+    log_file = Log(log)
     remove_stale(out)
-    save(run, out)
 
     display = Display(quiet, (run.best or {}).get("val_loss"))
+    if run.progress is None:
+        _finish(display, run, out, "is finished already")
+        return 0
     _introduce(display, run, corpus)
-    try:
-        signal_number = _train(run, corpus, out, display, log_file)
-    finally:
-        display.close()
-        log_file.close()
-    save(run, out)
+    with _signals() as received:
+        try:
+            _train(run, corpus, out, display, log_file, received)
+        finally:
+            display.close()
+            log_file.close()
+        save(run, out)
     if run.progress is None:
         _finish(display, run, out, "is finished")
         return 0
-    again = shlex.join(["charlstm", "train", *paths, "-o", out, "--resume"])
-    display.say(f"Stopped after step {run.progress.step:,} and saved as {out}. To go on:\n    {again}")
-    return 128 + signal_number
+    display.say(f"Stopped after step {run.progress.step:,} and saved as {out}. To go on:")
+    display.say(f"    {_command_to_go_on(paths, out, log, quiet)}")
+    return 128 + received[0]
 
 
-def _train(run: Checkpoint, corpus: Corpus, out: str, display: Display, log: Log) -> int:
-    """Train until the end, or until a signal comes; return its number, or 0."""
+def _train(run: Checkpoint, corpus: Corpus, out: str, display: Display, log: Log, received: Sequence[int]) -> None:
+    """Train until the end, or until a signal has been received."""
     assert run.progress is not None
     chars_per_step = batches_of(run.config, corpus.split(run.config.data.val_fraction)[0]).chars
     saved_at = time.monotonic()
     since = (run.progress.step * chars_per_step, run.progress.elapsed_s)  # chars and seconds at the evaluation before
     skipped = 0
-    with _signals() as received:
-        for report in train(run, corpus):
-            skipped += report.skipped
-            chars_per_s = (report.chars - since[0]) / max(report.elapsed_s - since[1], 1e-9)
-            display.step(report, chars_per_s)
-            if report.evaluated:
-                display.evaluation(report, chars_per_s, _sample(run, report))
-                since = report.chars, report.elapsed_s
-                if skipped:
-                    display.say(f"{skipped} updates were skipped, because their gradients were not finite")
-                    skipped = 0
-            if report.evaluated or time.monotonic() - saved_at > _SAVE_EVERY_S:
-                save(run, out)
-                saved_at = time.monotonic()
-            if report.evaluated:
-                log.write(report, chars_per_s)
-            if received and report.progress < 1:
-                return received[0]
-    return 0
+    for report in train(run, corpus):
+        skipped += report.skipped
+        chars_per_s = (report.chars - since[0]) / max(report.elapsed_s - since[1], 1e-9)
+        display.step(report, chars_per_s)
+        if report.evaluated:
+            display.evaluation(report, chars_per_s, _sample(run, report))
+            since = report.chars, report.elapsed_s
+            if skipped:
+                display.say(f"{skipped} updates were skipped, because their gradients were not finite")
+                skipped = 0
+        if report.evaluated or time.monotonic() - saved_at > _SAVE_EVERY_S:
+            save(run, out)
+            saved_at = time.monotonic()
+        if report.evaluated:
+            log.write(report, chars_per_s)
+        if received and report.progress < 1:
+            return
 
 
 def _sample(run: Checkpoint, report: Report) -> str:
@@ -135,29 +134,41 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _check_out(out: str, *, resume: bool, force: bool) -> None:
-    path = Path(out)
-    folder = Path(os.path.realpath(path)).parent
-    if path.is_dir():
-        raise UsageError(f"--out {out} is a folder; name a file in it, such as {path / 'model.npz'}")
-    if resume and not path.exists():
+def _check_paths(paths: Sequence[str], out: str, log: str | None, *, resume: bool, force: bool) -> None:
+    """Refuse files that cannot be written, or should not, before anything is done."""
+    for flag, written, others in (("--out", out, paths), ("--log", log, (*paths, out))):
+        for other in others:
+            if written is not None and os.path.realpath(written) == os.path.realpath(other):
+                raise UsageError(f"{flag} {written} is {other} itself, which would be overwritten: name another file")
+    target = Path(os.path.realpath(out))
+    if target.is_dir():
+        raise UsageError(f"--out {out} is a folder; name a file in it, such as {Path(out) / 'model.npz'}")
+    if resume and not target.exists():
         raise UsageError(f"--resume: there is no {out} to go on with; leave --resume out to start")
-    if path.exists() and not (resume or force):
+    if target.exists() and not (resume or force):
         raise UsageError(f"{out} exists: --resume goes on with it, --force overwrites it, -o names another file")
-    if not folder.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"--out {out}: the folder {folder} cannot be written to")
+    if target.exists() and not target.is_file():
+        raise UsageError(f"--out {out} is not an ordinary file: name another")
+    if not target.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {target.parent}")
+    try:
+        temporary = temporary_beside(target)
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise UsageError(f"--out {out}: nothing can be written there: {error.strerror or error}") from None
 
 
-def _resumed(out: str, given: Mapping[str, Any]) -> Checkpoint:
-    """Load a run; let only the place where it ends be changed."""
+def _resumed(out: str, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Checkpoint:
+    """Load a run; let only the place where it ends be changed, and only by a flag."""
     run = load(out)
-    config = run.config.replace(**given)
-    for name, value in config.values().items():
-        if name not in LIMITS and value != run.config.values()[name]:
+    kept = {name: value for name, value in values.items() if name not in LIMITS}
+    config = run.config.replace(**kept).replace(**flags)
+    ours, theirs = run.config.shown(), config.shown()
+    for name, value in theirs.items():
+        if name not in LIMITS and value != ours[name]:
             raise UsageError(
-                f"--resume: {out} was started with {name} {run.config.values()[name]}, not {value}; "
+                f"--resume: {out} was started with {name} {ours[name]}, not {value}; "
                 "leave that out to go on, or start anew with another --out"
             )
     run.config = config
@@ -177,7 +188,27 @@ def _matched(run: Checkpoint, corpus: Corpus, *, force: bool) -> Corpus:
     if unknown:
         raise CharlstmError(f"the text has {unknown:,} characters that the model does not know: start a new run for it")
     run.corpus = {"chars": len(ids), "sha256": corpus.sha256}
+    run.best = None  # what was best was so on the other text
     return Corpus(run.vocab, ids, corpus.sha256)
+
+
+def _refuse_end_in_the_past(run: Checkpoint, corpus: Corpus, out: str, flags: Mapping[str, Any]) -> None:
+    limit = next((name for name in LIMITS if name in flags), None)
+    if limit is None or not is_over(run, corpus):
+        return
+    if run.progress is None:
+        raise UsageError(
+            f"--resume: {out} is finished, and cannot be taken further; start a new run with another --out"
+        )
+    so_far = f"step {run.progress.step:,}, after {run.progress.elapsed_s:.0f}s"
+    raise UsageError(f"--resume: {out} is at {so_far}, past --{limit} {run.config.shown()[limit]}: give a larger one")
+
+
+def _command_to_go_on(paths: Sequence[str], out: str, log: str | None, quiet: bool) -> str:
+    files = [f"./{path}" if path.startswith("-") and path != "-" else path for path in paths]
+    extras = (["--log", log] if log else []) + (["--quiet"] if quiet else [])
+    piped = "    (with the same text on standard input)" if "-" in paths else ""
+    return shlex.join(["charlstm", "train", *files, "-o", out, *extras, "--resume"]) + piped
 
 
 def _introduce(display: Display, run: Checkpoint, corpus: Corpus) -> None:
