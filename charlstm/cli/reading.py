@@ -12,10 +12,15 @@ from charlstm.config import SECTIONS, SETTINGS
 from charlstm.corpus import read_corpus, unix_newlines
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.sampling import generate
+from charlstm.threads import blas_threads
 from charlstm.training import evaluate
 from charlstm.vocab import UnknownCharactersError
 
 
+_QUIET = np.errstate(over="ignore", invalid="ignore")  # a broken model is told in one line, not in warnings
+
+
+@_QUIET
 def write_sample(path: str, length: int, temperature: float, prime: str, seed: int | None) -> None:
     """Write a text on standard output as it comes into being."""
     checkpoint = load(path)
@@ -31,14 +36,16 @@ def write_sample(path: str, length: int, temperature: float, prime: str, seed: i
     live = sys.stdout.isatty()
     sys.stdout.write(prime)
     last = prime
-    for last in generate(checkpoint.model, checkpoint.vocab, length, rng=rng, temperature=temperature, prime=prime):
-        sys.stdout.write(last)
-        if live:
-            sys.stdout.flush()
+    with blas_threads(1):  # more would only wait for each other, one character at a time
+        for last in generate(checkpoint.model, checkpoint.vocab, length, rng=rng, temperature=temperature, prime=prime):
+            sys.stdout.write(last)
+            if live:
+                sys.stdout.flush()
     if live and not last.endswith("\n"):
         sys.stdout.write("\n")
 
 
+@_QUIET
 def print_score(path: str, texts: Sequence[str], encoding: str | None, json: bool) -> None:
     """Print the loss of a text."""
     checkpoint = load(path)
