@@ -16,7 +16,6 @@ from charlstm.threads import blas_threads
 from charlstm.training import evaluate
 from charlstm.vocab import UnknownCharactersError
 
-
 _QUIET = np.errstate(over="ignore", invalid="ignore")  # a broken model is told in one line, not in warnings
 
 
