@@ -4,10 +4,12 @@ A step is forward, backward, clipping and Adam, in float32, on all cores. PyTorc
 (taken from an identity embedding), a linear output, cross entropy, `clip_grad_norm_` and `Adam(fused=True)`. The floor
 is the time of the step's matrix products in NumPy and nothing else. Each runs in a process of its own, for a piece of a
 second at a time, so that a slow minute hits all three, and PyTorch's threads, which go on spinning for a while, disturb
-nobody.
+nobody. OpenBLAS and PyTorch choose the kernels that fit the processor: settings of the environment that hold OpenBLAS
+to others (OPENBLAS_CORETYPE and the like) are dropped, unless --keep-environment is given.
 """
 
 import math
+import os
 import platform
 import statistics
 import subprocess
@@ -132,9 +134,9 @@ def work(kind: str, shape: tuple[int, ...]) -> None:
 class Worker:
     """A process that measures when it is told to."""
 
-    def __init__(self, kind: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, kind: str, shape: tuple[int, ...], env: dict[str, str]) -> None:
         command = [sys.executable, __file__, "--worker", kind, *map(str, shape)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         self._line()
 
     def turn(self, seconds: float) -> float:
@@ -157,8 +159,8 @@ class Worker:
         self._process.wait()
 
 
-def measure(shape: tuple[int, ...], rounds: int, seconds: float) -> dict[str, list[float]]:
-    workers = {kind: Worker(kind, shape) for kind in WORKERS}
+def measure(shape: tuple[int, ...], rounds: int, seconds: float, env: dict[str, str]) -> dict[str, list[float]]:
+    workers = {kind: Worker(kind, shape, env) for kind in WORKERS}
     times: dict[str, list[float]] = {kind: [] for kind in WORKERS}
     for _ in range(rounds):
         for kind, worker in workers.items():
@@ -169,17 +171,27 @@ def measure(shape: tuple[int, ...], rounds: int, seconds: float) -> dict[str, li
     return times
 
 
+def kernels(env: dict[str, str]) -> str:
+    """Return which processor's kernels OpenBLAS uses."""
+    program = "import numpy, threadpoolctl as t; print([i.get('architecture') for i in t.threadpool_info()][0])"
+    return subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True).stdout.strip()
+
+
 @click.command()
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--seconds", default=0.5, show_default=True, help="Length of a turn.")
 @click.option("--shape", "chosen", multiple=True, help="H,L,B,T; all that are listed unless given.")
+@click.option("--keep-environment", is_flag=True, help="Keep what the environment says to OpenBLAS.")
 @click.option("--worker", nargs=5, hidden=True)
-def main(rounds: int, seconds: float, chosen: tuple[str, ...], worker: tuple[str, ...] | None) -> None:
+def main(
+    rounds: int, seconds: float, chosen: tuple[str, ...], keep_environment: bool, worker: tuple[str, ...] | None
+) -> None:
     """Compare the time of a training step with PyTorch's, shape by shape."""
     if worker:
         work(worker[0], tuple(map(int, worker[1:])))
         return
-    print(f"V {V}, {available_cores()} cores, NumPy {np.__version__}, Python {platform.python_version()}; ms per step")
+    env = {k: v for k, v in os.environ.items() if keep_environment or not k.startswith("OPENBLAS_")}
+    print(f"V {V}, {available_cores()} cores, OpenBLAS {kernels(env)}, NumPy {np.__version__}, Python {platform.python_version()}; ms per step")
     columns = (
         "H",
         "L",
@@ -196,7 +208,7 @@ def main(rounds: int, seconds: float, chosen: tuple[str, ...], worker: tuple[str
     print("".join(f"{column:>14}" if len(column) > 4 else f"{column:>5}" for column in columns))
     ratios = []
     for shape in [tuple(map(int, text.split(","))) for text in chosen] or SHAPES:
-        times = measure(shape, rounds, seconds)
+        times = measure(shape, rounds, seconds, env)
         pairs = sorted(theirs / ours for ours, theirs in zip(times["charlstm"], times["pytorch"], strict=True))
         floors = [ours / floor for ours, floor in zip(times["charlstm"], times["products"], strict=True)]
         ours, theirs, floor = (statistics.median(times[kind]) for kind in WORKERS)
