@@ -12,8 +12,9 @@ setup: .venv/dev  ## make .venv, with charlstm and all that developing needs
 
 demo: .venv/runtime  ## install, train on the bundled posts, and read what the model writes
 	$(BIN)/charlstm train @tweets -c tweets -o tweets.npz --force
-	@echo && echo "--- $(BIN)/charlstm sample --ckpt tweets.npz -n 1000 -t 0.7" && echo
-	@$(BIN)/charlstm sample --ckpt tweets.npz -n 1000 -t 0.7 && echo
+	@printf '\n--- what it writes now (charlstm sample --ckpt tweets.npz -n 1000):\n'
+	@echo | $(BIN)/charlstm sample --ckpt tweets.npz -n 1000 --prime -
+	@echo
 
 test: .venv/dev  ## run the tests, in less than two minutes
 	$(BIN)/python -m pytest -q -m "not slow"
