@@ -10,7 +10,6 @@ to others (OPENBLAS_CORETYPE and the like) are dropped, unless --keep-environmen
 
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -191,7 +190,7 @@ def main(
         work(worker[0], tuple(map(int, worker[1:])))
         return
     env = {k: v for k, v in os.environ.items() if keep_environment or not k.startswith("OPENBLAS_")}
-    print(f"V {V}, {available_cores()} cores, OpenBLAS {kernels(env)}, NumPy {np.__version__}, Python {platform.python_version()}; ms per step")
+    print(f"V {V}, {available_cores()} cores, OpenBLAS {kernels(env)}, NumPy {np.__version__}; ms per step")
     columns = (
         "H",
         "L",

@@ -136,6 +136,7 @@ def lstm_backward(
     T, H, B = dh.shape
     dgates = work.array("dgates", T, 4, H, B)
     dh_t, dh_next, dc = (work.array(name, H, B) for name in ("dh_t", "dh_next", "dc"))
+    w_h_transposed = _transposed(w_h, work.array("w_h.T", H, 4 * H))  # BLAS is up to a third slower with a mere view
     dh_next[...] = 0
     dc[...] = 0
     f = cache.gates[:, 2]
@@ -147,7 +148,7 @@ def lstm_backward(
             dc += to_c[t - chunk.start]
             np.multiply(factors[t - chunk.start, :3], dc, out=dgates[t, :3])
             np.multiply(factors[t - chunk.start, 3], dh_t, out=dgates[t, 3])
-            np.matmul(w_h.T, dgates[t].reshape(4 * H, B), out=dh_next)
+            np.matmul(w_h_transposed, dgates[t].reshape(4 * H, B), out=dh_next)
             dc *= f[t]
             if clip_error:
                 np.clip(dh_next, -clip_error, clip_error, out=dh_next)
@@ -226,6 +227,13 @@ def _activate(gates: Floats) -> Floats:
     sigmoids *= 0.5
     sigmoids += 0.5
     return gates.reshape(4, H, -1)
+
+
+def _transposed(matrix: Floats, out: Floats) -> Floats:
+    """Write the transpose of a matrix into `out` in strips, which is some times faster than at once; return it."""
+    for start in range(0, len(matrix), 64):
+        out[:, start : start + 64] = matrix[start : start + 64].T
+    return out
 
 
 def _error_factors(cache: LSTMCache, steps: slice, work: Workspace) -> tuple[Floats, Floats]:

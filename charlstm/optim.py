@@ -1,12 +1,14 @@
 """Adam, gradient clipping and the learning-rate schedule. The parameters and the gradients belong to the caller."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from charlstm.config import TrainConfig
 from charlstm.layers import Floats, Grads, Params
+
+_BLOCK = 1 << 15  # floats
 
 
 class Adam:
@@ -35,11 +37,18 @@ class Adam:
         self.updates += 1
         m_scale = learning_rate / (1 - self.beta1**self.updates)
         v_scale = 1 / (1 - self.beta2**self.updates)
-        for name, grad in grads.items():
-            m, v = self.m[name], self.v[name]
-            m += (1 - self.beta1) * (grad - m)
-            v += (1 - self.beta2) * (grad * grad - v)
-            params[name][...] -= m_scale * m / (np.sqrt(v_scale * v) + self.epsilon)
+        for name, grads_of in grads.items():
+            for block in _blocks(grads_of.size):
+                param, grad, m, v = (a.reshape(-1)[block] for a in (params[name], grads_of, self.m[name], self.v[name]))
+                m += (1 - self.beta1) * (grad - m)
+                v += (1 - self.beta2) * (grad * grad - v)
+                param -= m_scale * m / (np.sqrt(v_scale * v) + self.epsilon)
+
+
+def _blocks(size: int) -> Iterator[slice]:
+    """Cut an array into pieces whose intermediate results stay in a core's cache."""
+    for start in range(0, size, _BLOCK):
+        yield slice(start, start + _BLOCK)
 
 
 def clip_by_global_norm(grads: Grads, most: float) -> float:
@@ -52,13 +61,20 @@ def clip_by_global_norm(grads: Grads, most: float) -> float:
         most: the largest norm allowed.
 
     Returns:
-        The norm before, summed up in float64.
+        The norm before, in float64; what float32 cannot hold is summed up in float64 too.
     """
-    norm = math.sqrt(sum(float(np.square(grad, dtype=np.float64).sum()) for grad in grads.values()))
+    norm = math.sqrt(sum(_squared_norm(grad) for grad in grads.values()))
     if most and most < norm < math.inf:
         for grad in grads.values():
             grad *= most / norm
     return norm
+
+
+def _squared_norm(grad: Floats) -> float:
+    squared = float(np.vdot(grad, grad))
+    return (
+        squared if 1e-30 < squared < 1e30 else float(np.square(grad, dtype=np.float64).sum())
+    )  # out of float32's range
 
 
 def learning_rate_at(config: TrainConfig, progress: float) -> float:
