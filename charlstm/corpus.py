@@ -185,14 +185,16 @@ def _decoded(file: BinaryIO, path: str, encoding: str) -> Iterator[str]:
         pending = decoder.getstate()[0]
         try:
             text = decoder.decode(data, final=not data)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            if not isinstance(error, UnicodeDecodeError) or "BOM" in error.reason:  # which, depends on Python
+                raise CharlstmError(
+                    f"{path}: not {encoding}, which starts with a mark; try --encoding {encoding}-le or -be"
+                ) from None
             before = (pending + data)[: error.start]
             line = lines + before.decode(encoding, "ignore").count("\n")
             at = f"at byte {offset - len(pending) + len(before)}, line {line}"
             hint = "is it a text at all?" if b"\0" in data else "name the right one with --encoding, such as cp1252"
             raise CharlstmError(f"{path}: not {encoding}: {error.reason} {at}; {hint}") from None
-        except UnicodeError as error:
-            raise CharlstmError(f"{path}: not {encoding}: {error}; try --encoding {encoding}-le or -be") from None
         offset, lines = offset + len(data), lines + text.count("\n")
         if first:
             text = text.removeprefix("\ufeff")
