@@ -29,7 +29,7 @@ class Display:
     """
 
     def __init__(self, quiet: bool, val_loss: float | None = None) -> None:
-        self._quiet = quiet
+        self.quiet = quiet
         self._bar = None if quiet or not _is_terminal(sys.stderr) else _bar()
         self._loss = math.nan  # smoothed
         self._val_loss = val_loss
@@ -38,7 +38,7 @@ class Display:
         """Show a line, above the bar where there is one."""
         if self._bar is not None:
             self._bar.clear()
-        if not self._quiet:
+        if not self.quiet:
             say(line)
 
     def step(self, report: Report, chars_per_s: float) -> None:

@@ -91,7 +91,7 @@ def _train(run: Checkpoint, corpus: Corpus, out: str, display: Display, log: Log
         chars_per_s = (report.chars - since[0]) / max(report.elapsed_s - since[1], 1e-9)
         display.step(report, chars_per_s)
         if report.evaluated:
-            display.evaluation(report, chars_per_s, _sample(run, report))
+            display.evaluation(report, chars_per_s, "" if display.quiet else _sample(run, report))
             since = report.chars, report.elapsed_s
             if skipped:
                 display.say(f"{skipped} updates were skipped, because their gradients were not finite")
