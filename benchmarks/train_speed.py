@@ -23,7 +23,7 @@ from charlstm.batches import Window
 from charlstm.config import ModelConfig
 from charlstm.model import new_model
 from charlstm.optim import Adam, clip_by_global_norm
-from charlstm.threads import available_cores
+from charlstm.workers import Workers, available_cores
 
 V = 96
 SHAPES = [
@@ -45,7 +45,7 @@ WORKERS = ("charlstm", "pytorch", "products")
 def charlstm_step(H: int, L: int, B: int, T: int) -> Callable[[], object]:
     rng = np.random.default_rng(0)
     model = new_model(ModelConfig(hidden_size=H, num_layers=L), V, rng)
-    model.threads = available_cores()
+    workers = Workers(model, available_cores())
     adam = Adam(model.params, 0.9, 0.99)
     ids = rng.integers(0, V, (T + 1, B))
     window = Window(ids[:-1], ids[1:])
@@ -53,7 +53,7 @@ def charlstm_step(H: int, L: int, B: int, T: int) -> Callable[[], object]:
 
     def step() -> None:
         nonlocal state
-        _, grads, state = model.loss_and_grads(window, state)
+        _, grads, state = workers.loss_and_grads(window, state)
         clip_by_global_norm(grads, 1.0)
         adam.update(model.params, grads, 1e-4)
 

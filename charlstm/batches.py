@@ -18,6 +18,10 @@ class Window(NamedTuple):
     x: IntArray  # [T, B]
     y: IntArray  # [T, B]
 
+    def of(self, streams: slice) -> "Window":
+        """Return the window of some of the streams (views)."""
+        return Window(self.x[:, streams], self.y[:, streams])
+
 
 @dataclass(frozen=True, eq=False)
 class Batches:

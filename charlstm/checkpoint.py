@@ -17,11 +17,11 @@ import numpy as np
 
 from charlstm.config import Config, config_from_sections
 from charlstm.errors import CharlstmError, UsageError
-from charlstm.layers import Floats
 from charlstm.model import CharLSTM, State, param_shapes
 from charlstm.npz import Array, DamagedError, NpzReader, demand, write_npz
 from charlstm.optim import Adam
 from charlstm.vocab import Vocab
+from charlstm.workspace import Floats
 
 FORMAT, VERSION = "charlstm", 1
 _MOST_HEADER_BYTES = 8_000_000
@@ -214,8 +214,8 @@ def _read(npz: NpzReader) -> Checkpoint:
     if training:
         optimizer = Adam(model.params, config.train.beta1, config.train.beta2, config.train.epsilon)
         optimizer.m, optimizer.v, optimizer.updates = params("training.m."), params("training.v."), training["updates"]
-        h = _read_finite(npz, "training.h", (config.model.num_layers, config.model.hidden_size, None))
-        demand(1 <= h.shape[-1] <= config.train.batch_size, "its state has an odd number of streams")
+        h = _read_finite(npz, "training.h", (config.model.num_layers, None, config.model.hidden_size))
+        demand(1 <= h.shape[1] <= config.train.batch_size, "its state has an odd number of streams")
         state = State(h, _read_finite(npz, "training.c", h.shape))
         counters = {name: training[name] for name in ("step", "skipped", "elapsed_s", "loss_sum", "loss_steps")}
         checkpoint.progress = Progress(

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from charlstm.config import TrainConfig
-from charlstm.layers import Floats, Grads, Params
+from charlstm.layers import Grads, Params
+from charlstm.workspace import Floats
 
 _BLOCK = 1 << 15  # floats
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from charlstm.errors import CharlstmError
-from charlstm.layers import Floats
 from charlstm.model import CharLSTM
 from charlstm.vocab import Vocab
+from charlstm.workspace import Floats
 
 _PRIME_WINDOW = 256
 
@@ -41,12 +41,12 @@ def generate(
     state = model.zero_state(1)
     for start in range(0, len(prime), _PRIME_WINDOW):
         state = model.read(vocab.encode(prime[start : start + _PRIME_WINDOW]).astype(np.intp)[:, None], state)
-    logits = model.logits(state)[:, 0] if prime else np.log(vocab.counts)
+    logits = model.logits(state)[0] if prime else np.log(vocab.counts)
     for _ in range(length):
         id = choose(logits, temperature, rng)
         yield vocab.decode([id])
         next_logits, state = model.step(np.array([id]), state)
-        logits = next_logits[:, 0]
+        logits = next_logits[0]
 
 
 def choose(logits: Floats, temperature: float, rng: np.random.Generator) -> int:

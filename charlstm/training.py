@@ -15,8 +15,8 @@ from charlstm.corpus import Corpus
 from charlstm.errors import CharlstmError
 from charlstm.model import CharLSTM, new_model
 from charlstm.optim import Adam, clip_by_global_norm, learning_rate_at
-from charlstm.threads import available_cores
 from charlstm.vocab import Ids
+from charlstm.workers import Workers, available_cores
 
 _MOST_SKIPPED = 20  # updates in a row without a finite gradient, after which there is no hope
 _EVAL_STREAMS = 64
@@ -99,47 +99,16 @@ def train(run: Checkpoint, corpus: Corpus, clock: Callable[[], float] = time.mon
     if progress is None:
         return
     train_ids, val_ids = corpus.split(run.config.data.val_fraction)
+    val_ids = val_ids[: max(config.eval_chars, 2) if config.eval_chars else None]
     batches = batches_of(run.config, train_ids)
-    progress.model.threads = config.threads or available_cores()
-    total_steps = _total_steps(config, batches)
-    if progress.state.h.shape[-1] != batches.batch_size:  # the text is another one, and shorter or longer
+    if progress.state.h.shape[1] != batches.batch_size:  # the text is another one, and shorter or longer
         progress.state = progress.model.zero_state(batches.batch_size)
-    begun = clock() - progress.elapsed_s
-
-    while (done := _share_done(config, progress, total_steps)) < 1:
-        if progress.step % len(batches) == 0 and not config.carry_around:
-            progress.state = progress.model.zero_state(batches.batch_size)
-        learning_rate = learning_rate_at(config, done + 0.5 / total_steps if total_steps else done)
-        loss, grad_norm = _step(config, progress, batches[progress.step], learning_rate)
-        if progress.skipped == _MOST_SKIPPED:
-            raise CharlstmError(
-                f"the loss is not finite any more (step {progress.step}, learning rate {learning_rate:.3g}): "
-                "start anew with a lower learning_rate, or with clip_norm: 1"
-            )
-        progress.elapsed_s = clock() - begun
-        report = Report(
-            step=progress.step,
-            epoch=progress.step / len(batches),
-            chars=progress.step * batches.chars,
-            progress=_share_done(config, progress, total_steps),
-            elapsed_s=progress.elapsed_s,
-            loss=loss,
-            grad_norm=grad_norm,
-            learning_rate=learning_rate,
-            skipped=progress.skipped > 0,
-        )
-        if _evaluations(config, report.progress, report.step, total_steps) > _evaluations(
-            config, done, report.step - 1, total_steps
-        ):
-            report = _evaluated(
-                run, progress, report, val_ids[: max(config.eval_chars, 2) if config.eval_chars else None]
-            )
-            progress.elapsed_s = clock() - begun
-        yield report
+    with Workers(progress.model, config.threads or available_cores()) as workers:
+        yield from _steps(run, progress, batches, val_ids, workers, clock)
     run.progress = None
 
 
-def evaluate(model: CharLSTM, ids: Ids, streams: int = 1) -> float:
+def evaluate(model: CharLSTM | Workers, ids: Ids, streams: int = 1) -> float:
     """Return the loss of a text in nats per character, given only what stands before each.
 
     With one stream, the state starts at zero and is carried over the whole text: this defines the loss of a text. More
@@ -158,7 +127,7 @@ def evaluate(model: CharLSTM, ids: Ids, streams: int = 1) -> float:
     if streams > 1:
         state = model.loss(_window(ids, starts + np.arange(-_EVAL_WARM_UP, 0)[:, None]), state)[1]
         for array in state:
-            array[..., 0] = 0  # there is nothing before the first part
+            array[:, 0] = 0  # there is nothing before the first part
     total = 0.0
     for t in range(0, length, _EVAL_WINDOW):
         at = starts + np.arange(t, min(t + _EVAL_WINDOW, length))[:, None]  # [T, B]
@@ -166,7 +135,7 @@ def evaluate(model: CharLSTM, ids: Ids, streams: int = 1) -> float:
         total += loss * at.size
     if length * streams < n:  # the last stream goes on alone
         at = np.arange(length * streams, n)[:, None]  # [T, 1]
-        total += model.loss(_window(ids, at), type(state)(*(array[..., -1:] for array in state)))[0] * at.size
+        total += model.loss(_window(ids, at), state.of(slice(-1, None)))[0] * at.size
     return total / n
 
 
@@ -204,11 +173,55 @@ def _evaluations(config: TrainConfig, done: float, step: int, total_steps: int |
     return int(done * config.evals) if total_steps is None else step * config.evals // total_steps
 
 
-def _step(config: TrainConfig, progress: Progress, window: Window, learning_rate: float) -> tuple[float, float]:
+def _steps(
+    run: Checkpoint,
+    progress: Progress,
+    batches: Batches,
+    val_ids: Ids,
+    workers: Workers,
+    clock: Callable[[], float],
+) -> Iterator[Report]:
+    config = run.config.train
+    total_steps = _total_steps(config, batches)
+    begun = clock() - progress.elapsed_s
+    while (done := _share_done(config, progress, total_steps)) < 1:
+        if progress.step % len(batches) == 0 and not config.carry_around:
+            progress.state = progress.model.zero_state(batches.batch_size)
+        learning_rate = learning_rate_at(config, done + 0.5 / total_steps if total_steps else done)
+        loss, grad_norm = _step(config, progress, workers, batches[progress.step], learning_rate)
+        if progress.skipped == _MOST_SKIPPED:
+            raise CharlstmError(
+                f"the loss is not finite any more (step {progress.step}, learning rate {learning_rate:.3g}): "
+                "start anew with a lower learning_rate, or with clip_norm: 1"
+            )
+        progress.elapsed_s = clock() - begun
+        report = Report(
+            step=progress.step,
+            epoch=progress.step / len(batches),
+            chars=progress.step * batches.chars,
+            progress=_share_done(config, progress, total_steps),
+            elapsed_s=progress.elapsed_s,
+            loss=loss,
+            grad_norm=grad_norm,
+            learning_rate=learning_rate,
+            skipped=progress.skipped > 0,
+        )
+        if _evaluations(config, report.progress, report.step, total_steps) > _evaluations(
+            config, done, report.step - 1, total_steps
+        ):
+            report = _evaluated(run, progress, workers, report, val_ids)
+            progress.elapsed_s = clock() - begun
+        yield report
+
+
+def _step(
+    config: TrainConfig, progress: Progress, workers: Workers, window: Window, learning_rate: float
+) -> tuple[float, float]:
     """Learn from one window; where the gradient is not finite, change nothing but the place in the text."""
     progress.step += 1
     with np.errstate(over="ignore", invalid="ignore"):
-        loss, grads, state = progress.model.loss_and_grads(window, progress.state, progress.rng, config.clip_error)
+        masks = progress.model.dropout_masks(window.x.shape[1], progress.rng)
+        loss, grads, state = workers.loss_and_grads(window, progress.state, masks, config.clip_error)
         grad_norm = clip_by_global_norm(grads, config.clip_norm)
     progress.skipped += 1
     if math.isfinite(loss + grad_norm):
@@ -220,10 +233,10 @@ def _step(config: TrainConfig, progress: Progress, window: Window, learning_rate
     return loss, grad_norm
 
 
-def _evaluated(run: Checkpoint, progress: Progress, report: Report, val_ids: Ids) -> Report:
+def _evaluated(run: Checkpoint, progress: Progress, workers: Workers, report: Report, val_ids: Ids) -> Report:
     """Evaluate the current weights, note it in the history, and keep them where they are the best."""
     validates = len(val_ids) >= 2
-    loss = evaluate(progress.model, val_ids, eval_streams(val_ids)) if validates else math.inf
+    loss = evaluate(workers, val_ids, eval_streams(val_ids)) if validates else math.inf
     val_loss = loss if math.isfinite(loss) else None
     train_loss = progress.loss_sum / progress.loss_steps if progress.loss_steps else None
     progress.loss_sum, progress.loss_steps = 0.0, 0

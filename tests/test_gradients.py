@@ -7,15 +7,16 @@ from gradient_check import relative_error
 
 from charlstm.batches import Window
 from charlstm.config import ModelConfig
-from charlstm.layers import Workspace, lstm_backward, lstm_forward
-from charlstm.model import State, new_model
+from charlstm.layers import lstm_backward, lstm_forward
+from charlstm.model import CharLSTM, State, new_model
+from charlstm.workspace import Workspace
 
 
 def two_windows(model, rng, T=7, B=3):
     """A window, and the state that another window before it has left: always at least two steps and two windows."""
     V, H, L = model.vocab_size, model.config.hidden_size, model.config.num_layers
     ids = rng.integers(0, V, (T + 1, B))
-    state = State(rng.standard_normal((L, H, B)) * 0.5, rng.standard_normal((L, H, B)))
+    state = State(rng.standard_normal((L, B, H)) * 0.5, rng.standard_normal((L, B, H)))
     return Window(ids[:-1], ids[1:]), state
 
 
@@ -41,7 +42,7 @@ def test_gradients_agree_with_finite_differences_under_dropout(rng):
     window, state = two_windows(model, rng)
 
     def same_masks():
-        return model.loss_and_grads(window, state, np.random.default_rng(11))
+        return model.loss_and_grads(window, state, model.dropout_masks(3, np.random.default_rng(11)))
 
     grads = {name: grad.copy() for name, grad in same_masks()[1].items()}
     for name, param in model.params.items():
@@ -65,10 +66,10 @@ def test_losses_and_state_equal_those_of_the_naive_twin(num_layers, rng):
     twins = []
     for stream in range(2):
         ids = [*window.x[:, stream], window.y[-1, stream]]
-        losses, h, c = reference.losses(model.params, num_layers, ids, state.h[..., stream], state.c[..., stream])
+        losses, h, c = reference.losses(model.params, num_layers, ids, state.h[:, stream], state.c[:, stream])
         twins.extend(losses)
-        np.testing.assert_allclose(after.h[..., stream], h, rtol=1e-12)
-        np.testing.assert_allclose(after.c[..., stream], c, rtol=1e-12)
+        np.testing.assert_allclose(after.h[:, stream], h, rtol=1e-12)
+        np.testing.assert_allclose(after.c[:, stream], c, rtol=1e-12)
     np.testing.assert_allclose(loss, np.mean(twins), rtol=1e-12)
 
 
@@ -80,18 +81,18 @@ def test_layer_gradients_equal_those_of_the_naive_twin(clip_error, rng):
         "w_h": rng.standard_normal((4 * H, H)),
         "b": rng.standard_normal(4 * H),
     }
-    x, dh = rng.standard_normal((T, E, B)), rng.standard_normal((T, H, B))
-    h0, c0 = rng.standard_normal((2, H, B))
+    x, dh = rng.standard_normal((T, B, E)), rng.standard_normal((T, B, H))
+    h0, c0 = rng.standard_normal((2, B, H))
     work = Workspace(np.float64)
     cache = lstm_forward(params, x, h0, c0, work)[3]
     dx, grads = lstm_backward(params, dh, cache, work, clip_error)
     sums = [0, 0, 0]
     for stream in range(B):
         twin = reference.lstm_gradients(
-            *params.values(), x[..., stream], dh[..., stream], h0[:, stream], c0[:, stream], clip_error
+            *params.values(), x[:, stream], dh[:, stream], h0[stream], c0[stream], clip_error
         )
         sums = [total + part for total, part in zip(sums, twin[:3], strict=True)]
-        np.testing.assert_allclose(dx[..., stream], twin[3], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(dx[:, stream], twin[3], rtol=1e-9, atol=1e-12)
     for name, total in zip(("w_x", "w_h", "b"), sums, strict=True):
         np.testing.assert_allclose(grads[name], total, rtol=1e-9, atol=1e-12)
 
@@ -114,8 +115,8 @@ def test_ids_and_one_hot_inputs_are_the_same(rng):
         "b": rng.standard_normal(4 * H),
     }
     ids = rng.integers(0, V, (T, B))
-    one_hot = (ids[:, None] == np.arange(V)[:, None]).astype(float)
-    zero, dh = np.zeros((H, B)), rng.standard_normal((T, H, B))
+    one_hot = (ids[:, :, None] == np.arange(V)).astype(float)
+    zero, dh = np.zeros((B, H)), rng.standard_normal((T, B, H))
     results = []
     for x in (ids, one_hot):
         work = Workspace(np.float64)
@@ -135,6 +136,31 @@ def test_one_window_equals_windows_of_one_step(rng):
         losses.append(loss)
     np.testing.assert_allclose(whole, np.mean(losses), rtol=1e-12)
     np.testing.assert_allclose(whole_state.h, state.h, rtol=1e-12)
+
+
+def test_a_step_equals_a_window_of_one_character(rng):
+    model = larger_weights(new_model(ModelConfig(hidden_size=6, num_layers=2), 9, rng, np.float64), rng)
+    window, state = two_windows(model, rng)
+    logits, after = model.step(window.x[0], state)
+    loss, expected = model.loss(Window(window.x[:1], window.y[:1]), state)
+    np.testing.assert_allclose(after.h, expected.h, rtol=1e-12)
+    np.testing.assert_allclose(after.c, expected.c, rtol=1e-12)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    np.testing.assert_allclose(-log_p[np.arange(3), window.y[0]].mean(), loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize("small_kernels", [True, False])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_single_precision_agrees_with_double_however_the_products_are_made(num_layers, small_kernels, rng, monkeypatch):
+    monkeypatch.setattr("charlstm.products._has_small_kernels", lambda: small_kernels)
+    double = new_model(ModelConfig(hidden_size=64, num_layers=num_layers), 50, rng, np.float64)
+    single = CharLSTM(double.config, {name: param.astype(np.float32) for name, param in double.params.items()})
+    window, state = two_windows(double, rng, T=40, B=9)
+    expected_loss, expected, _ = double.loss_and_grads(window, state)
+    loss, grads, _ = single.loss_and_grads(window, State(*(array.astype(np.float32) for array in state)))
+    assert loss == pytest.approx(expected_loss, rel=1e-6)
+    for name, grad in expected.items():
+        np.testing.assert_allclose(grads[name], grad, rtol=1e-3, atol=3e-6 * np.abs(grad).max(), err_msg=name)
 
 
 def test_the_state_before_a_window_is_left_as_it_was(rng):

@@ -104,7 +104,7 @@ def test_another_text_may_be_shorter_or_longer(tmp_path):
 
 def test_what_is_not_finite_is_never_the_best(corpus, monkeypatch):
     run = start(SMALL, corpus)
-    monkeypatch.setattr(run.progress.model, "loss", lambda window, state: (math.nan, state))
+    monkeypatch.setattr(run.progress.model, "loss", lambda window, state, chars: (math.nan, state))
     for report in train(run, corpus):
         assert not report.is_best
     assert run.best is None

@@ -12,9 +12,9 @@ from charlstm.config import SECTIONS, SETTINGS
 from charlstm.corpus import read_corpus, unix_newlines
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.sampling import generate
-from charlstm.threads import blas_threads
 from charlstm.training import evaluate
 from charlstm.vocab import UnknownCharactersError
+from charlstm.workers import blas_threads
 
 _QUIET = np.errstate(over="ignore", invalid="ignore")  # a broken model is told in one line, not in warnings
 

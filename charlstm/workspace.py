@@ -1,0 +1,24 @@
+"""Memory that is used again and again."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+class Workspace:
+    """Arrays by name, allocated once for all windows: memory that is fresh for each costs a third of the time."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+        self._memory: dict[str, Floats] = {}
+
+    def array(self, name: str, *shape: int) -> Floats:
+        """Return an array of this shape, with anything in it. It overwrites the one that last had its name."""
+        size = math.prod(shape)
+        if name not in self._memory or self._memory[name].size < size:
+            self._memory[name] = np.empty(size, self._dtype)
+        return self._memory[name][:size].reshape(shape)

@@ -1,0 +1,36 @@
+"""The recurrent products equal the naive ones, in blocks and whole."""
+
+import numpy as np
+import pytest
+
+from charlstm import products
+from charlstm.products import RecurrentProducts
+from charlstm.workspace import Workspace
+
+
+@pytest.mark.parametrize("small_kernels", [True, False])
+@pytest.mark.parametrize(("B", "H"), [(1, 1), (3, 7), (5, 32), (8, 64), (16, 96), (33, 192), (70, 256)])
+def test_both_ways_equal_the_plain_products(B, H, small_kernels, rng, monkeypatch):
+    monkeypatch.setattr(products, "_has_small_kernels", lambda: small_kernels)
+    w_h, h, dgates = (rng.standard_normal(shape).astype(np.float32) for shape in ((4 * H, H), (B, H), (4, B, H)))
+    recurrent = RecurrentProducts(w_h, B, Workspace(np.float32))
+    gates = recurrent.forward(h)
+    dh = np.empty((B, H), np.float32)
+    np.testing.assert_allclose(gates, (h @ w_h.T).reshape(B, 4, H).swapaxes(0, 1), rtol=1e-4, atol=1e-4)
+    recurrent.backward(dgates, out=dh)
+    np.testing.assert_allclose(dh, dgates.swapaxes(0, 1).reshape(B, 4 * H) @ w_h, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_are_taken_where_they_are_fast(monkeypatch):
+    monkeypatch.setattr(products, "_has_small_kernels", lambda: True)
+    float32 = np.dtype(np.float32)
+    assert [products._block(B, H, float32) for B, H in ((8, 256), (32, 256), (32, 512), (64, 512), (8, 100))] == [
+        64,
+        32 * 2,
+        32,
+        0,
+        0,
+    ]
+    assert products._block(8, 256, np.dtype(np.float64)) == 0
+    monkeypatch.setattr(products, "_has_small_kernels", lambda: False)
+    assert products._block(8, 256, float32) == 0

@@ -1,0 +1,121 @@
+"""Processes that share a batch change the speed, not the result."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from charlstm.batches import Window
+from charlstm.config import ModelConfig
+from charlstm.model import new_model
+from charlstm.workers import Workers, available_cores
+
+pytestmark = pytest.mark.skipif(
+    os.name != "posix", reason="memory is handed on between processes on POSIX systems only"
+)
+
+
+def setting(dropout=0.0, B=13):
+    rng = np.random.default_rng(4)
+    model = new_model(ModelConfig(hidden_size=24, num_layers=2, dropout=dropout), 17, rng)
+    ids = rng.integers(0, 17, (13, B))
+    return model, Window(ids[:-1], ids[1:]), model.zero_state(B)
+
+
+def two_updates(model, computes, window, state):
+    """Compute twice, with other weights the second time; return everything that comes out."""
+    results = []
+    for seed in (1, 2):
+        masks = model.dropout_masks(window.x.shape[1], np.random.default_rng(seed))
+        loss, grads, state = computes.loss_and_grads(window, state, masks)
+        results.append({"loss": loss, "h": state.h, "c": state.c, **{k: grad.copy() for k, grad in grads.items()}})
+        for name, grad in grads.items():
+            model.params[name] -= 0.5 * grad
+        results[-1]["loss alone"], _ = computes.loss(window, state)
+    return results
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("cores", [2, 3, 8])
+def test_everything_is_the_same_to_rounding_for_every_number_of_cores(cores, dropout):
+    model, window, state = setting(dropout)
+    alone = two_updates(model, model, window, state)
+    model, window, state = setting(dropout)
+    with Workers(model, cores) as workers:
+        together = two_updates(model, workers, window, state)
+    for ours, theirs in zip(together, alone, strict=True):
+        for name, value in theirs.items():
+            np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=1e-6 * np.abs(value).max(), err_msg=name)
+
+
+def test_the_same_number_of_cores_gives_the_same_bytes():
+    runs = []
+    for _ in range(3):
+        model, window, state = setting()
+        with Workers(model, 3) as workers:
+            runs.append(two_updates(model, workers, window, state))
+    for run in runs[1:]:
+        for ours, theirs in zip(run, runs[0], strict=True):
+            assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_worker_that_is_killed_is_replaced_with_the_same_bytes():
+    model, window, state = setting()
+    with Workers(model, 2) as workers:
+        undisturbed = two_updates(model, workers, window, state)
+    model, window, state = setting()
+    with Workers(model, 2) as workers:
+        workers.loss(window, state)
+        os.kill(workers._workers[0]._process.pid, signal.SIGKILL)
+        with pytest.warns(UserWarning, match="a worker process has ended"):
+            disturbed = two_updates(model, workers, window, state)
+    for ours, theirs in zip(disturbed, undisturbed, strict=True):
+        assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_workers_end_when_they_are_closed_and_ignore_what_the_terminal_sends():
+    model, window, state = setting()
+    with Workers(model, 2) as workers:
+        workers.loss(window, state)
+        process = workers._workers[0]._process
+        assert os.getpgid(process.pid) != os.getpgid(0)
+    assert process.returncode == 0
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    import subprocess
+    import sys
+
+    program = (
+        "from test_workers import *\n"
+        "model, window, state = setting()\n"
+        "workers = Workers(model, 2)\n"
+        "workers.loss(window, state)\n"
+        "print(workers._workers[0]._process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=os.path.dirname(__file__)
+    ) as parent:
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker has outlived the process that started it")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_the_cores_are_those_that_the_process_may_use():
+    before = os.sched_getaffinity(0)
+    assert 1 <= available_cores() <= len(before)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
