@@ -2,20 +2,23 @@
 
 They take most of the time of training, with few rows (streams) and the same weights at each step of a window. A BLAS
 copies what it multiplies into a form of its own first, which for few rows costs as much as the product. OpenBLAS has
-kernels for small products that need no copy, for processors with AVX-512: with these, the product is made of narrow
-blocks, each small enough, and takes half to nine tenths of the time. Elsewhere it is one product over all gates.
+kernels for small products that need no copy, for processors with AVX-512: with these, the product is made of blocks
+that fit into the first cache, and takes half to nine tenths of the time. Elsewhere it is one product over all gates.
 """
 
 import functools
+import math
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
 from charlstm.workspace import Floats, Workspace
 
-_SMALL_PRODUCT = 1_000_000  # multiplications; the most that OpenBLAS takes for small
 _SMALL_KERNELS = {"SkylakeX", "Cooperlake", "SapphireRapids"}
-_BLOCKS = (64, 32)  # columns; narrower ones are slow
+_SMALL_PRODUCT = 1_000_000  # multiplications; the most that OpenBLAS takes for small
+_BLOCK_ROWS = 256
+_BLOCK_FLOATS = 1 << 13  # of a block that is read more than once, as it is for more than 8 streams
+_COLUMNS = (64, 32)  # of a block; narrower ones are slow
 _PADDING = 16  # floats: rows whose distance is a power of two would share few places of the cache
 
 
@@ -25,55 +28,70 @@ class RecurrentProducts:
     Args:
         w_h: [4H, H]; copied.
         batch_size: B.
-        work: holds the copy and the results of `forward`.
+        work: holds the copies and the results of `forward`.
         backwards: whether `backward` is needed too.
     """
 
     def __init__(self, w_h: Floats, batch_size: int, work: Workspace, backwards: bool = True) -> None:
         B, H = batch_size, w_h.shape[1]
         gates = w_h.reshape(4, H, H)  # [gate, to, from]
-        block = _block(B, H, w_h.dtype)
-        self._by_gate = work.array("product by gate", 4, B, H)
-        if block:
-            self._forward = work.array("w_h forward", 4, H // block, H, block)
-            self._forward[...] = gates.reshape(4, H // block, block, H).swapaxes(2, 3)
-            self._product = self._by_gate
-            self._by_block = self._by_gate.reshape(4, B, H // block, block).swapaxes(1, 2)
+        self._rows, self._columns = _block_shape(B, H, w_h.dtype)
+        if self._rows:
+            self._forward = self._in_blocks(gates.swapaxes(1, 2), work.array("w_h forward", 4 * H * H))
+            by_block = work.array("product by block", H // self._rows, 4, B, H)
+            self._pieces = by_block
+            self._by_block = by_block.reshape(H // self._rows, 4, B, H // self._columns, self._columns).swapaxes(2, 3)
         else:
             self._forward = work.array("w_h forward", H, 4 * H + _PADDING)[:, : 4 * H]
             self._forward[...] = w_h.T
-            self._by_block = work.array("product", B, 4 * H)
-            self._product = self._by_block.reshape(B, 4, H).swapaxes(0, 1)
-        self._in_blocks = bool(block)
-        if backwards and block:
-            self._backward = work.array("w_h backward", 4, H // block, H, block)
-            self._backward[...] = gates.reshape(4, H, H // block, block).swapaxes(1, 2)
+            self._product = work.array("product", B, 4 * H)
+        if backwards and self._rows:
+            self._backward = self._in_blocks(gates, work.array("w_h backward", 4 * H * H))
         elif backwards:
             self._backward = work.array("w_h backward", 4 * H, H + _PADDING)[:, :H]
             self._backward[...] = w_h
 
     def forward(self, h: Floats) -> Floats:
         """Return `h @ w_h.T` by gate [4, B, H] for h [B, H]; the next call overwrites it."""
-        np.matmul(h, self._forward, out=self._by_block)
-        return self._product
+        B, H = h.shape
+        if not self._rows:
+            np.matmul(h, self._forward, out=self._product)
+            return self._product.reshape(B, 4, H).swapaxes(0, 1)
+        pieces = h.reshape(B, H // self._rows, self._rows).swapaxes(0, 1)
+        np.matmul(pieces[:, None, None], self._forward, out=self._by_block)
+        first, *others = self._pieces
+        for piece in others:
+            first += piece
+        return first
 
     def backward(self, dgates: Floats, out: Floats) -> None:
         """Write the error of h [B, H] that comes from the error of the gates [4, B, H]: `dgates @ w_h`."""
-        if self._in_blocks:
-            np.matmul(dgates[:, None], self._backward, out=self._by_block)
-            np.add.reduce(self._by_gate, axis=0, out=out)
-        else:
-            self._product[...] = dgates
-            np.matmul(self._by_block, self._backward, out=out)
+        _, B, H = dgates.shape
+        if not self._rows:
+            self._product.reshape(B, 4, H).swapaxes(0, 1)[...] = dgates
+            np.matmul(self._product, self._backward, out=out)
+            return
+        pieces = dgates.reshape(4, B, H // self._rows, self._rows).transpose(2, 0, 1, 3)
+        np.matmul(pieces[:, :, None], self._backward, out=self._by_block)
+        np.add.reduce(self._pieces.reshape(-1, B, H), axis=0, out=out)
+
+    def _in_blocks(self, matrices: Floats, out: Floats) -> Floats:
+        """Copy matrices [4, H, H] to blocks [H / rows, 4, H / columns, rows, columns]."""
+        H, rows, columns = matrices.shape[1], self._rows, self._columns
+        blocks = out.reshape(H // rows, 4, H // columns, rows, columns)
+        blocks[...] = matrices.reshape(4, H // rows, rows, H // columns, columns).transpose(1, 0, 3, 2, 4)
+        return blocks
 
 
-def _block(B: int, H: int, dtype: np.dtype[np.floating]) -> int:
-    """Return how many columns a block has, or 0 where the product is not made of blocks."""
+def _block_shape(B: int, H: int, dtype: np.dtype[np.floating]) -> tuple[int, int]:
+    """Return how many rows and columns a block has, or 0 and 0 where the product is not made of blocks."""
+    rows = math.gcd(H, _BLOCK_ROWS)
     if dtype == np.float32 and _has_small_kernels():
-        for block in _BLOCKS:
-            if H % block == 0 and B * H * block <= _SMALL_PRODUCT:
-                return block
-    return 0
+        for columns in _COLUMNS:
+            most = _SMALL_PRODUCT // B if B <= 8 else min(_SMALL_PRODUCT // B, _BLOCK_FLOATS)
+            if H % columns == 0 and rows * columns <= most:
+                return rows, columns
+    return 0, 0
 
 
 @functools.cache

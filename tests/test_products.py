@@ -9,7 +9,7 @@ from charlstm.workspace import Workspace
 
 
 @pytest.mark.parametrize("small_kernels", [True, False])
-@pytest.mark.parametrize(("B", "H"), [(1, 1), (3, 7), (5, 32), (8, 64), (16, 96), (33, 192), (70, 256)])
+@pytest.mark.parametrize(("B", "H"), [(1, 1), (3, 7), (5, 32), (8, 64), (16, 96), (33, 192), (70, 256), (4, 512)])
 def test_both_ways_equal_the_plain_products(B, H, small_kernels, rng, monkeypatch):
     monkeypatch.setattr(products, "_has_small_kernels", lambda: small_kernels)
     w_h, h, dgates = (rng.standard_normal(shape).astype(np.float32) for shape in ((4 * H, H), (B, H), (4, B, H)))
@@ -24,13 +24,8 @@ def test_both_ways_equal_the_plain_products(B, H, small_kernels, rng, monkeypatc
 def test_blocks_are_taken_where_they_are_fast(monkeypatch):
     monkeypatch.setattr(products, "_has_small_kernels", lambda: True)
     float32 = np.dtype(np.float32)
-    assert [products._block(B, H, float32) for B, H in ((8, 256), (32, 256), (32, 512), (64, 512), (8, 100))] == [
-        64,
-        32 * 2,
-        32,
-        0,
-        0,
-    ]
-    assert products._block(8, 256, np.dtype(np.float64)) == 0
+    shapes = [products._block_shape(B, H, float32) for B, H in ((8, 256), (32, 256), (32, 1024), (500, 512), (8, 100))]
+    assert shapes == [(256, 64), (256, 32), (256, 32), (0, 0), (0, 0)]
+    assert products._block_shape(8, 256, np.dtype(np.float64)) == (0, 0)
     monkeypatch.setattr(products, "_has_small_kernels", lambda: False)
-    assert products._block(8, 256, float32) == 0
+    assert products._block_shape(8, 256, float32) == (0, 0)
