@@ -20,7 +20,7 @@ from charlstm.workspace import Floats, Workspace
 Inputs = Floats | IntArray  # [T, B, E], or ids [T, B], each of which stands for a one-hot vector
 Params = Mapping[str, Floats]
 Grads = dict[str, Floats]
-_CACHE_FLOATS = 1 << 17  # what a chunk of steps may hold of all gates
+_CACHE_FLOATS = 1 << 18  # what a chunk of steps may hold of all gates
 _ID_ROWS = 128  # rows that are summed up by their ids at a time
 
 
@@ -31,7 +31,6 @@ class LSTMCache(NamedTuple):
     gates: Floats  # [4, T, B, H], activated
     h: Floats  # [T + 1, B, H], from the state before the first step on
     c: Floats  # [T + 1, B, H]
-    tanh_c: Floats  # [T, B, H]
     products: RecurrentProducts
 
 
@@ -56,7 +55,7 @@ def lstm_forward(
         h = o * tanh(c)
 
     Hochreiter and Schmidhuber, "Long short-term memory" (1997), with the forget gate of Gers, Schmidhuber and Cummins,
-    "Learning to forget" (2000). Forward and backward cost 24 H^2 FLOP per character, 48 H^2 where E = H, and 7 H floats
+    "Learning to forget" (2000). Forward and backward cost 24 H^2 FLOP per character, 48 H^2 where E = H, and 6 H floats
     per character are kept for the way back.
 
     Args:
@@ -71,10 +70,11 @@ def lstm_forward(
         h after each step [T, B, H]; h and c after the window [B, H] (copies); the cache.
     """
     T, (B, H) = len(x), h.shape
-    gates, tanh_c = work.array("gates", 4, T, B, H), work.array("tanh_c", T, B, H)
+    gates = work.array("gates", 4, T, B, H)
     hs, cs = work.array("h", T + 1, B, H), work.array("c", T + 1, B, H)
     products = RecurrentProducts(params["w_h"], B, work, backwards)
-    from_x, added = _Projection(params, x, gates, work), work.array("added", B, H)
+    from_x = _Projection(params, x, gates, work)
+    added, tanh_c = work.array("added", B, H), work.array("tanh_c", B, H)
     hs[0], cs[0] = h, c
     for t in range(T):
         z = products.forward(hs[t])
@@ -83,15 +83,15 @@ def lstm_forward(
         np.multiply(i, g, out=added)
         np.multiply(f, cs[t], out=cs[t + 1])
         cs[t + 1] += added
-        np.tanh(cs[t + 1], out=tanh_c[t])
-        np.multiply(o, tanh_c[t], out=hs[t + 1])
-    return hs[1:], hs[-1].copy(), cs[-1].copy(), LSTMCache(x, gates, hs, cs, tanh_c, products)
+        np.tanh(cs[t + 1], out=tanh_c)
+        np.multiply(o, tanh_c, out=hs[t + 1])
+    return hs[1:], hs[-1].copy(), cs[-1].copy(), LSTMCache(x, gates, hs, cs, products)
 
 
 def lstm_backward(
     params: Params, dh: Floats, cache: LSTMCache, work: Workspace, clip_error: float = 0.0
 ) -> tuple[Floats | None, Grads]:
-    """Carry the error of a window back through one LSTM layer.
+    """Carry the error of a window back through one LSTM layer. Overwrites the cache.
 
     What reaches the gates is the error of c (of h, for the output gate) times a factor that does not depend on the
     error. So the factors are computed for many steps at once, and a step back is::
@@ -113,21 +113,21 @@ def lstm_backward(
         The error of x [T, B, E] (None where x are ids); the gradients of `params`, summed over the window.
     """
     T, B, H = dh.shape
-    dz = work.array("dz", 4, T, B, H)
-    dh_t, dh_next, dc = (work.array(name, B, H) for name in ("dh_t", "dh_next", "dc"))
+    dz, f = cache.gates, cache.gates[2]  # the error takes the place of the gates, step by step
+    dh_t, dh_next, dc, dc_next = (work.array(name, B, H) for name in ("dh_t", "dh_next", "dc", "dc_next"))
     dh_next[...] = 0
     dc[...] = 0
-    f = cache.gates[2]
     for chunk in _chunks_backwards(T, 4 * B * H):
-        to_c = _error_factors(cache, chunk, dz[:, chunk], work)
-        for t in reversed(range(T)[chunk]):
+        factors, to_c = _error_factors(cache, chunk, work)
+        for k, t in reversed(list(enumerate(range(T)[chunk]))):
             np.add(dh[t], dh_next, out=dh_t)
-            to_c[t - chunk.start] *= dh_t
-            dc += to_c[t - chunk.start]
-            dz[:3, t] *= dc
-            dz[3, t] *= dh_t
+            to_c[k] *= dh_t
+            dc += to_c[k]
+            np.multiply(dc, f[t], out=dc_next)
+            np.multiply(factors[:3, k], dc, out=dz[:3, t])
+            np.multiply(factors[3, k], dh_t, out=dz[3, t])
             cache.products.backward(dz[:, t], out=dh_next)
-            dc *= f[t]
+            dc, dc_next = dc_next, dc
             if clip_error:
                 np.clip(dh_next, -clip_error, clip_error, out=dh_next)
                 np.clip(dc, -clip_error, clip_error, out=dc)
@@ -224,32 +224,29 @@ def _activate(z: Floats, out: Floats) -> Floats:
     return out
 
 
-def _error_factors(cache: LSTMCache, steps: slice, factors: Floats, work: Workspace) -> Floats:
-    """Write what the errors of N steps are multiplied with.
-
-    Args:
-        cache: of the window.
-        steps: which.
-        factors: written: from the error of c (of h, for the last) to that of g, i, f, o [4, N, B, H].
-        work: holds what is returned.
+def _error_factors(cache: LSTMCache, steps: slice, work: Workspace) -> tuple[Floats, Floats]:
+    """Return what the errors of some steps are multiplied with.
 
     Returns:
-        The factors from the error of h to that of c [N, B, H].
+        From the error of c (of h, for the last) to that of g, i, f, o [4, N, B, H]; from the error of h to that of c
+        [N, B, H].
     """
-    gates, tanh_c = cache.gates[:, steps], cache.tanh_c[steps]
+    gates, c_before, c = cache.gates[:, steps], cache.c[:-1][steps], cache.c[1:][steps]
     g, i, _, o = gates
+    factors = work.array("factors", *gates.shape)
+    tanh_c = np.tanh(c, out=work.array("tanh_c", *c.shape))
     np.multiply(g, g, out=factors[0])
     np.subtract(1, gates[1:], out=factors[1:])
     np.subtract(1, factors[0], out=factors[0])
     factors[1:] *= gates[1:]  # s (1 - s), of i, f and o
     factors[0] *= i
     factors[1] *= g
-    factors[2] *= cache.c[steps]  # before the step
+    factors[2] *= c_before
     factors[3] *= tanh_c
-    to_c = np.multiply(tanh_c, tanh_c, out=work.array("to c", *tanh_c.shape))
+    to_c = np.multiply(tanh_c, tanh_c, out=tanh_c)
     np.subtract(1, to_c, out=to_c)
     to_c *= o
-    return to_c
+    return factors, to_c
 
 
 def _chunks_backwards(T: int, floats_per_step: int) -> Iterator[slice]:

@@ -36,14 +36,22 @@ class Adam:
     def update(self, params: Params, grads: Mapping[str, Floats], learning_rate: float) -> None:
         """Take one step down the gradient: change `params` in place."""
         self.updates += 1
-        m_scale = learning_rate / (1 - self.beta1**self.updates)
-        v_scale = 1 / (1 - self.beta2**self.updates)
+        root = math.sqrt(
+            1 - self.beta2**self.updates
+        )  # taken out of the quotient, to be one number instead of an array
+        rate, epsilon = learning_rate / (1 - self.beta1**self.updates) * root, self.epsilon * root
         for name, grads_of in grads.items():
             for block in _blocks(grads_of.size):
                 param, grad, m, v = (a.reshape(-1)[block] for a in (params[name], grads_of, self.m[name], self.v[name]))
-                m += (1 - self.beta1) * (grad - m)
-                v += (1 - self.beta2) * (grad * grad - v)
-                param -= m_scale * m / (np.sqrt(v_scale * v) + self.epsilon)
+                m *= self.beta1
+                m += (1 - self.beta1) * grad
+                v *= self.beta2
+                v += (1 - self.beta2) * np.square(grad)
+                step = np.sqrt(v)
+                step += epsilon
+                np.divide(m, step, out=step)
+                step *= rate
+                param -= step
 
 
 def _blocks(size: int) -> Iterator[slice]:

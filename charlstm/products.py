@@ -59,10 +59,10 @@ class RecurrentProducts:
             return self._product.reshape(B, 4, H).swapaxes(0, 1)
         pieces = h.reshape(B, H // self._rows, self._rows).swapaxes(0, 1)
         np.matmul(pieces[:, None, None], self._forward, out=self._by_block)
-        first, *others = self._pieces
-        for piece in others:
-            first += piece
-        return first
+        total = self._pieces[0]
+        for piece in self._pieces[1:]:
+            total += piece
+        return total
 
     def backward(self, dgates: Floats, out: Floats) -> None:
         """Write the error of h [B, H] that comes from the error of the gates [4, B, H]: `dgates @ w_h`."""

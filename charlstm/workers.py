@@ -59,13 +59,14 @@ class Workers:
     out, somebody has killed it), this one does its part, more slowly and with the same result, and warns.
 
     Attributes:
-        model: computes; its weights may be changed between two calls.
+        model: computes. Its weights move into memory that all processes have in common; they may be changed between two
+            calls.
         cores: how many processes there are at most, this one included.
     """
 
     def __init__(self, model: CharLSTM, cores: int) -> None:
         self.model = model
-        self.cores = cores
+        self.cores = cores if os.name == "posix" else 1  # elsewhere, memory cannot be handed on
         self._substitute = CharLSTM(model.config, model.params)
         self._workers: list[_Worker] = []
 
@@ -109,46 +110,60 @@ class Workers:
     def _parts(self, window: Window) -> list[slice]:
         """Cut the streams of a window into parts, one for each process."""
         B = window.x.shape[1]
-        count = max(min(self.cores, B // _LEAST_STREAMS), 1) if os.name == "posix" else 1
+        count = max(min(self.cores, B // _LEAST_STREAMS), 1)
         return [slice(*edges) for edges in itertools.pairwise(B * k // count for k in range(count + 1))]
 
     def _results(self, method: str, requests: list[tuple[Any, ...]]) -> Iterator[Any]:
         """Call a method of the model in as many processes as there are requests; yield the results in their order."""
         mine, *others = requests
-        while len(self._workers) < len(others):
-            self._workers.append(_Worker(self.model))
+        if others and not self._workers:
+            self._start()
         workers = self._workers[: len(others)]
         with blas_threads(1 if others else self.cores):
             for worker, request in zip(workers, others, strict=True):
-                worker.begin(self.model.params, method, request)
+                worker.begin(method, request)
             yield getattr(self.model, method)(*mine)
             for worker, request in zip(workers, others, strict=True):
                 yield worker.end() or getattr(self._substitute, method)(*request)
 
+    def _start(self) -> None:
+        """Move the weights into common memory, and start the other processes."""
+        params = self.model.params
+        shapes = {name: param.shape for name, param in params.items()}
+        dtype = params["b_out"].dtype
+        with _common_file() as file:
+            file.truncate(self.cores * dtype.itemsize * sum(param.size for param in params.values()))
+            weights, *grads = _common_arrays(file.fileno(), shapes, dtype)
+            for name, param in params.items():
+                weights[name][...] = param
+            params.update(weights)
+            for k, common_grads in enumerate(grads):
+                self._workers.append(_Worker(file.fileno(), (k, shapes, dtype, self.model.config), common_grads))
+
 
 class _Worker:
-    """A process that calls a model's methods. The weights and the gradients lie in memory common with this one."""
+    """A process that calls a model's methods.
 
-    def __init__(self, model: CharLSTM) -> None:
-        shapes = {name: param.shape for name, param in model.params.items()}
-        dtype = model.params["b_out"].dtype
+    Args:
+        fileno: of the file with the common memory.
+        hello: what the process needs to know of it.
+        grads: where the process writes gradients.
+    """
+
+    def __init__(self, fileno: int, hello: tuple[Any, ...], grads: Grads) -> None:
+        self._grads = grads
         program = f"import sys; sys.path[:] = {sys.path!r}; from charlstm.workers import _work; _work()"
-        with _common_file() as file:
-            file.truncate(2 * dtype.itemsize * sum(param.size for param in model.params.values()))
-            self._weights, self._grads = _common_arrays(file.fileno(), shapes, dtype)
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                pass_fds=[file.fileno()],
-                start_new_session=True,  # Ctrl-C is for the process that knows what to do
-            )
-            self._send((file.fileno(), shapes, dtype, model.config))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[fileno],
+            start_new_session=True,  # Ctrl-C is for the process that knows what to do
+        )
+        self._send((fileno, *hello))
 
-    def begin(self, weights: Mapping[str, Floats], method: str, request: tuple[Any, ...]) -> None:
+    def begin(self, method: str, request: tuple[Any, ...]) -> None:
         """Begin to call a method of the model."""
-        for name, weight in weights.items():
-            self._weights[name][...] = weight
         self._send((method, request))
 
     def end(self) -> tuple[Any, ...] | None:
@@ -185,8 +200,8 @@ class _Worker:
 def _work() -> None:
     """Be a worker: do what is said on standard input, until its end."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    fileno, shapes, dtype, config = pickle.load(requests)
-    weights, common_grads = _common_arrays(fileno, shapes, dtype)
+    fileno, number, shapes, dtype, config = pickle.load(requests)
+    weights, *common_grads = _common_arrays(fileno, shapes, dtype)
     os.close(fileno)
     model = CharLSTM(config, weights)
     with blas_threads(1), np.errstate(all="ignore"), suppress(EOFError, BrokenPipeError):
@@ -194,7 +209,7 @@ def _work() -> None:
             method, request = pickle.load(requests)
             loss, *grads, state = getattr(model, method)(*request)
             for name, grad in itertools.chain.from_iterable(part.items() for part in grads):
-                common_grads[name][...] = grad
+                common_grads[number][name][...] = grad
             pickle.dump((loss, *[None] * len(grads), state), answers)
             answers.flush()
 
@@ -208,10 +223,14 @@ def _common_file() -> BinaryIO:
 
 def _common_arrays(
     fileno: int, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[np.floating]
-) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Return arrays for the weights and for the gradients, in a file that other processes use too."""
+) -> list[dict[str, Floats]]:
+    """Return sets of arrays by name, as many as fit, in a file that other processes use too."""
     memory = np.frombuffer(mmap.mmap(fileno, 0), dtype)
-    sizes = [math.prod(shape) for shape in (*shapes.values(), *shapes.values())]
-    pieces = np.split(memory, np.cumsum(sizes)[:-1])
-    arrays = [piece.reshape(shape) for piece, shape in zip(pieces, (*shapes.values(), *shapes.values()), strict=True)]
-    return dict(zip(shapes, arrays[: len(shapes)], strict=True)), dict(zip(shapes, arrays[len(shapes) :], strict=True))
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    return [
+        {
+            name: piece.reshape(shape)
+            for (name, shape), piece in zip(shapes.items(), np.split(part, np.cumsum(sizes)[:-1]), strict=True)
+        }
+        for part in memory.reshape(-1, sum(sizes))
+    ]
