@@ -89,8 +89,8 @@ def lstm_forward(
 
 
 def lstm_backward(
-    params: Params, dh: Floats, cache: LSTMCache, work: Workspace, clip_error: float = 0.0
-) -> tuple[Floats | None, Grads]:
+    params: Params, dh: Floats, cache: LSTMCache, grads: Grads, work: Workspace, clip_error: float = 0.0
+) -> Floats | None:
     """Carry the error of a window back through one LSTM layer. Overwrites the cache.
 
     What reaches the gates is the error of c (of h, for the output gate) times a factor that does not depend on the
@@ -106,11 +106,12 @@ def lstm_backward(
         params: as for `lstm_forward`.
         dh: error of h after each step [T, B, H].
         cache: from `lstm_forward`.
+        grads: the gradients of `params`, summed over the window; written.
         work: holds what is returned, until the next window.
         clip_error: clip the error that goes from a step to the one before, elementwise, to +- this. 0 is off.
 
     Returns:
-        The error of x [T, B, E] (None where x are ids); the gradients of `params`, summed over the window.
+        The error of x [T, B, E]; None where x are ids.
     """
     T, B, H = dh.shape
     dz, f = cache.gates, cache.gates[2]  # the error takes the place of the gates, step by step
@@ -133,9 +134,8 @@ def lstm_backward(
                 np.clip(dc, -clip_error, clip_error, out=dc)
 
     rows = dz.reshape(4, T * B, H)
-    dw_h = np.matmul(rows.swapaxes(1, 2), cache.h[:-1].reshape(T * B, H), out=work.array("dw_h", 4, H, H))
-    dx, dw_x, db = _projection_backward(params["w_x"], rows, cache.x, work)
-    return dx, {"w_x": dw_x, "w_h": dw_h.reshape(4 * H, H), "b": db}
+    np.matmul(rows.swapaxes(1, 2), cache.h[:-1].reshape(T * B, H), out=grads["w_h"].reshape(4, H, H))
+    return _projection_backward(params["w_x"], rows, cache.x, grads, work)
 
 
 def lstm_step(params: Params, x: Inputs, h: Floats, c: Floats) -> tuple[Floats, Floats]:
@@ -190,25 +190,25 @@ def loss_forward(params: Params, h: Floats, y: IntArray, work: Workspace) -> tup
     return float(loss), LossCache(h, y, p)
 
 
-def loss_backward(params: Params, cache: LossCache, chars: int, work: Workspace) -> tuple[Floats, Grads]:
+def loss_backward(params: Params, cache: LossCache, chars: int, grads: Grads, work: Workspace) -> Floats:
     """Carry the error of the mean loss back through the output layer. Overwrites the cache.
 
     Args:
         params: as for `loss_forward`.
         cache: from `loss_forward`.
         chars: how many characters the mean is over.
+        grads: the gradients of `params`; written.
         work: holds what is returned, until the next window.
 
     Returns:
-        The error of h [T B, H]; the gradients of `params`.
+        The error of h [T B, H].
     """
     dlogits = cache.p  # [T B, V]
     dlogits[np.arange(len(cache.y)), cache.y] -= 1
     dlogits /= chars
-    w_out = params["w_out"]
-    dh = np.matmul(dlogits, w_out, out=work.array("top dh", *cache.h.shape))
-    dw_out = np.matmul(dlogits.T, cache.h, out=work.array("dw_out", *w_out.shape))
-    return dh, {"w_out": dw_out, "b_out": dlogits.sum(0)}
+    np.matmul(dlogits.T, cache.h, out=grads["w_out"])
+    np.sum(dlogits, axis=0, out=grads["b_out"])
+    return np.matmul(dlogits, params["w_out"], out=work.array("top dh", *cache.h.shape))
 
 
 def _activate(z: Floats, out: Floats) -> Floats:
@@ -278,24 +278,26 @@ class _Projection:
         return np.take(self._by_id, self._ids[t], axis=1, out=self._row, mode="clip")
 
 
-def _projection_backward(w_x: Floats, dz: Floats, x: Inputs, work: Workspace) -> tuple[Floats | None, Floats, Floats]:
-    """Return the error of x [T, B, E] (None where x are ids), the gradients of `w_x` [4H, E] and `b` [4H].
+def _projection_backward(w_x: Floats, dz: Floats, x: Inputs, grads: Grads, work: Workspace) -> Floats | None:
+    """Write the gradients of `w_x` [4H, E] and `b` [4H]; return the error of x [T, B, E], or None where x are ids.
 
     Args:
         w_x: [4H, E].
         dz: error of the gates [4, T B, H].
         x: [T, B, E], or ids [T, B].
+        grads: written.
         work: holds what is returned.
     """
     (_, N, H), E = dz.shape, w_x.shape[1]
-    dw_x = work.array("dw_x", 4, H, E)
+    dw_x, db = grads["w_x"].reshape(4, H, E), grads["b"].reshape(4, H)
     if x.ndim == 2:
         dw_x[...] = _sums_by_id(dz, cast(IntArray, x).reshape(-1), E, work).swapaxes(1, 2)
-        return None, dw_x.reshape(w_x.shape), dw_x.sum(2).reshape(-1)  # each row of dz has been added to one column
-    by_gate = np.matmul(dz, w_x.reshape(4, H, E), out=work.array("dx by gate", 4, N, E))
-    dx = np.add.reduce(by_gate, axis=0, out=work.array("dx", N, E))
+        np.sum(dw_x, axis=2, out=db)  # each row of dz has been added to one column
+        return None
     np.matmul(dz.swapaxes(1, 2), x.reshape(N, E), out=dw_x)
-    return dx.reshape(x.shape), dw_x.reshape(w_x.shape), dz.sum(1).reshape(-1)
+    np.sum(dz, axis=1, out=db)
+    by_gate = np.matmul(dz, w_x.reshape(4, H, E), out=work.array("dx by gate", 4, N, E))
+    return np.add.reduce(by_gate, axis=0, out=work.array("dx", N, E)).reshape(x.shape)
 
 
 def _sums_by_id(rows: Floats, ids: IntArray, V: int, work: Workspace) -> Floats:

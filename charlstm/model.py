@@ -37,15 +37,21 @@ class State(NamedTuple):
 class CharLSTM:
     """A character-level LSTM language model. It may be used by one thread at a time.
 
+    Args:
+        config: the shape.
+        params: see below.
+        grads: where to write the gradients, by the same names; allocated when needed, unless given.
+
     Attributes:
         config: the shape.
         params: `layer0.w_x` [4H, V], `layer1.w_x` [4H, H], ..., `layerN.w_h` [4H, H], `layerN.b` [4H],
             `w_out` [V, H], `b_out` [V].
     """
 
-    def __init__(self, config: ModelConfig, params: dict[str, Floats]) -> None:
+    def __init__(self, config: ModelConfig, params: dict[str, Floats], grads: Grads | None = None) -> None:
         self.config = config
         self.params = params
+        self._grads = grads
         self._workspaces = [Workspace(self._dtype) for _ in range(config.num_layers + 1)]
 
     def copy(self) -> "CharLSTM":
@@ -96,17 +102,17 @@ class CharLSTM:
             The mean loss in nats per character; its gradients, with the keys of `params`, which the next call
             overwrites; the state after the window.
         """
-        chars = chars or window.x.size
+        if self._grads is None:
+            self._grads = {name: np.empty_like(param) for name, param in self.params.items()}
+        grads, chars = self._grads, chars or window.x.size
         h, caches, after = self._layers_forward(window.x, state, masks)
         loss, loss_cache = loss_forward(self.params, h, window.y, self._workspaces[-1])
-        dh, grads = loss_backward(self.params, loss_cache, chars, self._workspaces[-1])
-        dh = dh.reshape(h.shape)
+        dh = loss_backward(self.params, loss_cache, chars, grads, self._workspaces[-1]).reshape(h.shape)
         for layer in reversed(range(self.config.num_layers)):
             if masks is not None:
                 dh *= masks[layer]
-            params, work = self._layer(layer), self._workspaces[layer]
-            dx, layer_grads = lstm_backward(params, dh, caches[layer], work, clip_error)
-            grads |= {f"layer{layer}.{name}": grad for name, grad in layer_grads.items()}
+            params, grads_of_layer = _of_layer(self.params, layer), _of_layer(grads, layer)
+            dx = lstm_backward(params, dh, caches[layer], grads_of_layer, self._workspaces[layer], clip_error)
             if dx is not None:
                 dh = dx
         return loss / chars, grads, after
@@ -135,7 +141,7 @@ class CharLSTM:
         x: Inputs = ids
         after = State(np.empty_like(state.h), np.empty_like(state.c))
         for layer in range(self.config.num_layers):
-            x, after.c[layer] = lstm_step(self._layer(layer), x, state.h[layer], state.c[layer])
+            x, after.c[layer] = lstm_step(_of_layer(self.params, layer), x, state.h[layer], state.c[layer])
             after.h[layer] = x
         return self.logits(after), after
 
@@ -145,7 +151,7 @@ class CharLSTM:
         x: Inputs = ids
         caches, hs, cs = [], [], []
         for layer, work in enumerate(self._workspaces[:-1]):
-            params = self._layer(layer)
+            params = _of_layer(self.params, layer)
             x, h, c, cache = lstm_forward(params, x, state.h[layer], state.c[layer], work, backwards=backwards)
             if masks is not None:
                 x = np.multiply(x, masks[layer], out=work.array("dropped h", *x.shape))
@@ -154,12 +160,14 @@ class CharLSTM:
             cs.append(c)
         return cast(Floats, x), caches, State(np.stack(hs), np.stack(cs))
 
-    def _layer(self, layer: int) -> Params:
-        return {name: self.params[f"layer{layer}.{name}"] for name in ("w_x", "w_h", "b")}
-
     @property
     def _dtype(self) -> np.dtype[np.floating]:
         return self.params["b_out"].dtype
+
+
+def _of_layer(arrays: Params, layer: int) -> Grads:
+    """Return the parameters or gradients of a layer by their names in it."""
+    return {name: arrays[f"layer{layer}.{name}"] for name in ("w_x", "w_h", "b")}
 
 
 def joined(states: Iterable[State]) -> State:

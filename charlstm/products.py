@@ -38,13 +38,12 @@ class RecurrentProducts:
         self._rows, self._columns = _block_shape(B, H, w_h.dtype)
         if self._rows:
             self._forward = self._in_blocks(gates.swapaxes(1, 2), work.array("w_h forward", 4 * H * H))
-            by_block = work.array("product by block", H // self._rows, 4, B, H)
-            self._pieces = by_block
-            self._by_block = by_block.reshape(H // self._rows, 4, B, H // self._columns, self._columns).swapaxes(2, 3)
+            self._pieces: Floats = work.array("product by rows", H // self._rows, 4, B, H)
+            self._by_block = self._pieces.reshape(-1, 4, B, H // self._columns, self._columns).swapaxes(2, 3)
         else:
             self._forward = work.array("w_h forward", H, 4 * H + _PADDING)[:, : 4 * H]
             self._forward[...] = w_h.T
-            self._product = work.array("product", B, 4 * H)
+            self._product: Floats = work.array("product", B, 4 * H)
         if backwards and self._rows:
             self._backward = self._in_blocks(gates, work.array("w_h backward", 4 * H * H))
         elif backwards:
@@ -59,7 +58,7 @@ class RecurrentProducts:
             return self._product.reshape(B, 4, H).swapaxes(0, 1)
         pieces = h.reshape(B, H // self._rows, self._rows).swapaxes(0, 1)
         np.matmul(pieces[:, None, None], self._forward, out=self._by_block)
-        total = self._pieces[0]
+        total: Floats = self._pieces[0]
         for piece in self._pieces[1:]:
             total += piece
         return total

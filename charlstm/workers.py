@@ -137,8 +137,9 @@ class Workers:
             for name, param in params.items():
                 weights[name][...] = param
             params.update(weights)
-            for k, common_grads in enumerate(grads):
-                self._workers.append(_Worker(file.fileno(), (k, shapes, dtype, self.model.config), common_grads))
+            for number in range(len(grads)):
+                hello = number, shapes, dtype, self.model.config
+                self._workers.append(_Worker(file.fileno(), hello, grads[number]))
 
 
 class _Worker:
@@ -201,16 +202,14 @@ def _work() -> None:
     """Be a worker: do what is said on standard input, until its end."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     fileno, number, shapes, dtype, config = pickle.load(requests)
-    weights, *common_grads = _common_arrays(fileno, shapes, dtype)
+    weights, *all_grads = _common_arrays(fileno, shapes, dtype)
     os.close(fileno)
-    model = CharLSTM(config, weights)
+    model = CharLSTM(config, weights, all_grads[number])
     with blas_threads(1), np.errstate(all="ignore"), suppress(EOFError, BrokenPipeError):
         while True:
             method, request = pickle.load(requests)
-            loss, *grads, state = getattr(model, method)(*request)
-            for name, grad in itertools.chain.from_iterable(part.items() for part in grads):
-                common_grads[number][name][...] = grad
-            pickle.dump((loss, *[None] * len(grads), state), answers)
+            result = getattr(model, method)(*request)
+            pickle.dump(tuple(None if part is all_grads[number] else part for part in result), answers)
             answers.flush()
 
 
