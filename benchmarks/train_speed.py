@@ -2,22 +2,16 @@
 
 A step is forward, backward, clipping and Adam, in float32, on all cores. PyTorch runs `nn.LSTM` on one-hot vectors
 (taken from an identity embedding), a linear output, cross entropy, `clip_grad_norm_` and `Adam(fused=True)`. The floor
-is the time of the step's matrix products in NumPy and nothing else. Each runs in a process of its own, for a piece of a
-second at a time, so that a slow minute hits all three, and PyTorch's threads, which go on spinning for a while, disturb
-nobody. OpenBLAS and PyTorch choose the kernels that fit the processor: settings of the environment that hold OpenBLAS
-to others (OPENBLAS_CORETYPE and the like) are dropped, unless --keep-environment is given.
+is the time of the step's matrix products in NumPy and nothing else, as BLAS does them when it is left alone.
 """
 
 import math
-import os
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 
 import click
 import numpy as np
+from turns import environment, kernels, measure, serve
 
 from charlstm.batches import Window
 from charlstm.config import ModelConfig
@@ -39,7 +33,6 @@ SHAPES = [
     (512, 2, 64, 128),
     (1024, 1, 64, 128),
 ]
-WORKERS = ("charlstm", "pytorch", "products")
 
 
 def charlstm_step(H: int, L: int, B: int, T: int) -> Callable[[], object]:
@@ -116,64 +109,7 @@ def useful_flop(H: int, L: int, B: int, T: int) -> float:
     return T * B * (24 * H * H + (L - 1) * 48 * H * H + 6 * H * V)
 
 
-def work(kind: str, shape: tuple[int, ...]) -> None:
-    """Serve turns: for each line read, run for that many seconds and print the seconds per step."""
-    step = {"charlstm": charlstm_step, "pytorch": pytorch_step, "products": products_step}[kind](*shape)
-    for _ in range(3):
-        step()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        begun, steps = time.perf_counter(), 0
-        while steps < 2 or time.perf_counter() - begun < float(line):
-            step()
-            steps += 1
-        print((time.perf_counter() - begun) / steps, flush=True)
-
-
-class Worker:
-    """A process that measures when it is told to."""
-
-    def __init__(self, kind: str, shape: tuple[int, ...], env: dict[str, str]) -> None:
-        command = [sys.executable, __file__, "--worker", kind, *map(str, shape)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-        self._line()
-
-    def turn(self, seconds: float) -> float:
-        """Return the milliseconds per step, measured for a while."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{seconds}\n")
-        self._process.stdin.flush()
-        return 1000 * float(self._line())
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("a worker has failed")
-        return line
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-
-def measure(shape: tuple[int, ...], rounds: int, seconds: float, env: dict[str, str]) -> dict[str, list[float]]:
-    workers = {kind: Worker(kind, shape, env) for kind in WORKERS}
-    times: dict[str, list[float]] = {kind: [] for kind in WORKERS}
-    for _ in range(rounds):
-        for kind, worker in workers.items():
-            time.sleep(0.3)  # until the threads of the one before have stopped spinning
-            times[kind].append(worker.turn(seconds))
-    for worker in workers.values():
-        worker.close()
-    return times
-
-
-def kernels(env: dict[str, str]) -> str:
-    """Return which processor's kernels OpenBLAS uses."""
-    program = "import numpy, threadpoolctl as t; print([i.get('architecture') for i in t.threadpool_info()][0])"
-    return subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True).stdout.strip()
+STEPS = {"charlstm": charlstm_step, "pytorch": pytorch_step, "products": products_step}
 
 
 @click.command()
@@ -187,9 +123,9 @@ def main(
 ) -> None:
     """Compare the time of a training step with PyTorch's, shape by shape."""
     if worker:
-        work(worker[0], tuple(map(int, worker[1:])))
+        serve(STEPS[worker[0]](*map(int, worker[1:])))
         return
-    env = {k: v for k, v in os.environ.items() if keep_environment or not k.startswith("OPENBLAS_")}
+    env = environment(keep_environment)
     print(f"V {V}, {available_cores()} cores, OpenBLAS {kernels(env)}, NumPy {np.__version__}; ms per step")
     columns = (
         "H",
@@ -207,10 +143,10 @@ def main(
     print("".join(f"{column:>14}" if len(column) > 4 else f"{column:>5}" for column in columns))
     ratios = []
     for shape in [tuple(map(int, text.split(","))) for text in chosen] or SHAPES:
-        times = measure(shape, rounds, seconds, env)
+        times = measure(__file__, list(STEPS), shape, rounds, seconds, env)
         pairs = sorted(theirs / ours for ours, theirs in zip(times["charlstm"], times["pytorch"], strict=True))
         floors = [ours / floor for ours, floor in zip(times["charlstm"], times["products"], strict=True)]
-        ours, theirs, floor = (statistics.median(times[kind]) for kind in WORKERS)
+        ours, theirs, floor = (1000 * statistics.median(times[kind]) for kind in STEPS)
         ratio = statistics.median(pairs)
         if shape[2] >= 16:
             ratios.append(ratio)

@@ -138,34 +138,6 @@ def lstm_backward(
     return _projection_backward(params["w_x"], rows, cache.x, grads, work)
 
 
-def lstm_step(params: Params, x: Inputs, h: Floats, c: Floats) -> tuple[Floats, Floats]:
-    """Run one LSTM layer for one step, as `lstm_forward` does for many.
-
-    Args:
-        params: as for `lstm_forward`.
-        x: inputs [B, E], or ids [B].
-        h: hidden state [B, H].
-        c: cell state [B, H].
-
-    Returns:
-        h and c after the step [B, H].
-    """
-    z = h @ params["w_h"].T  # [B, 4H]
-    z += x @ params["w_x"].T if x.ndim == 2 else params["w_x"].T[x]
-    z += params["b"]
-    gates = z.reshape(len(h), 4, -1).swapaxes(0, 1)
-    g, i, f, o = _activate(gates, out=gates)
-    c = f * c + i * g
-    return o * np.tanh(c), c
-
-
-def logits_forward(params: Params, h: Floats) -> Floats:
-    """Return the scores of every character [B, V] for h [B, H]: `h @ w_out.T + b_out`."""
-    logits: Floats = h @ params["w_out"].T
-    logits += params["b_out"]
-    return logits
-
-
 def loss_forward(params: Params, h: Floats, y: IntArray, work: Workspace) -> tuple[float, LossCache]:
     """Compare the predictions with what came: the cross entropy, through log-sum-exp.
 

@@ -13,12 +13,10 @@ from charlstm.layers import (
     Inputs,
     LSTMCache,
     Params,
-    logits_forward,
     loss_backward,
     loss_forward,
     lstm_backward,
     lstm_forward,
-    lstm_step,
 )
 from charlstm.workspace import Floats, Workspace
 
@@ -29,8 +27,8 @@ class State(NamedTuple):
     h: Floats  # [L, B, H]
     c: Floats  # [L, B, H]
 
-    def of(self, streams: slice) -> "State":
-        """Return the state of some of the streams (views)."""
+    def of(self, streams: slice | int) -> "State":
+        """Return the state of some of the streams (views); of one, without an axis for it."""
         return State(self.h[:, streams], self.c[:, streams])
 
 
@@ -131,19 +129,6 @@ class CharLSTM:
             state: before the text; left as it is.
         """
         return self._layers_forward(ids, state, None, backwards=False)[2]
-
-    def logits(self, state: State) -> Floats:
-        """Return the logits of the next character [B, V] in a state."""
-        return logits_forward(self.params, state.h[-1])
-
-    def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:
-        """Read one character per stream, ids [B]; return the logits of the next [B, V], and the new state."""
-        x: Inputs = ids
-        after = State(np.empty_like(state.h), np.empty_like(state.c))
-        for layer in range(self.config.num_layers):
-            x, after.c[layer] = lstm_step(_of_layer(self.params, layer), x, state.h[layer], state.c[layer])
-            after.h[layer] = x
-        return self.logits(after), after
 
     def _layers_forward(
         self, ids: IntArray, state: State, masks: Floats | None, *, backwards: bool = True

@@ -1,15 +1,18 @@
 """Logits -> the next id -> text: a generator that writes as it goes."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from charlstm.errors import CharlstmError
 from charlstm.model import CharLSTM
+from charlstm.stepper import Stepper
 from charlstm.vocab import Vocab
 from charlstm.workspace import Floats
 
 _PRIME_WINDOW = 256
+_LEAST_TEMPERATURE = 1e-200  # at which no quotient overflows
 
 
 def generate(
@@ -38,15 +41,16 @@ def generate(
     Raises:
         UnknownCharactersError: the prime has characters that the model does not know.
     """
-    state = model.zero_state(1)
+    state, stepper = model.zero_state(1), Stepper(model)
     for start in range(0, len(prime), _PRIME_WINDOW):
         state = model.read(vocab.encode(prime[start : start + _PRIME_WINDOW]).astype(np.intp)[:, None], state)
-    logits = model.logits(state)[0] if prime else np.log(vocab.counts)
+    state = state.of(0)
+    logits = stepper.logits(state) if prime else np.log(vocab.counts)
+    characters = vocab.decode(range(len(vocab)))
     for _ in range(length):
         id = choose(logits, temperature, rng)
-        yield vocab.decode([id])
-        next_logits, state = model.step(np.array([id]), state)
-        logits = next_logits[0]
+        yield characters[id]
+        logits, state = stepper.step(id, state)
 
 
 def choose(logits: Floats, temperature: float, rng: np.random.Generator) -> int:
@@ -60,11 +64,13 @@ def choose(logits: Floats, temperature: float, rng: np.random.Generator) -> int:
     Raises:
         CharlstmError: the logits are not finite.
     """
-    if not np.isfinite(logits).all():
+    likeliest = logits.argmax()
+    if not math.isfinite(logits[likeliest]):
         raise CharlstmError("the model is broken: its weights are so large that its predictions are not numbers")
-    scores = logits.astype(np.float64) - logits.max()  # the likeliest has 0, whatever it is divided by
     if temperature == 0:
-        return int(scores.argmax())
-    with np.errstate(over="ignore"):
-        cumulated = np.cumsum(np.exp(scores / temperature))
-    return int(np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right"))
+        return int(likeliest)
+    scores = logits.astype(np.float64)
+    scores -= scores[likeliest]  # so that the likeliest has 0, whatever it is divided by
+    scores /= max(temperature, _LEAST_TEMPERATURE)
+    cumulated = np.add.accumulate(np.exp(scores, out=scores))
+    return int(cumulated[:-1].searchsorted(rng.random() * cumulated[-1], "right"))

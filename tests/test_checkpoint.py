@@ -12,6 +12,7 @@ from conftest import SMALL, arrays_of
 
 from charlstm import CharlstmError, load, save, start, train
 from charlstm.errors import UsageError
+from charlstm.stepper import Stepper
 
 
 @pytest.fixture
@@ -316,9 +317,9 @@ def test_another_program_reads_the_file_with_numpy_alone(half, tmp_path):
     assert "charlstm" not in program.replace('"charlstm"', "")
     names = {"path": tmp_path / "m.npz", "text": "1 times 2"}
     exec(compile(program, "docs/format.md", "exec"), names)
-    state = half.model.zero_state(1)
+    state, stepper = half.model.zero_state(1).of(0), Stepper(half.model)
     for character in "1 times 2":
-        logits, state = half.model.step(half.vocab.encode(character).astype(np.intp), state)
-    p = np.exp(logits[0].astype(float))
+        logits, state = stepper.step(half.vocab.encode(character)[0], state)
+    p = np.exp(logits.astype(float))
     np.testing.assert_allclose(names["probabilities"], p / p.sum(), rtol=1e-4)
     assert names["characters"] == half.vocab.decode(range(len(half.vocab)))

@@ -9,6 +9,7 @@ from charlstm.batches import Window
 from charlstm.config import ModelConfig
 from charlstm.layers import lstm_backward, lstm_forward
 from charlstm.model import CharLSTM, State, new_model
+from charlstm.stepper import Stepper
 from charlstm.workspace import Workspace
 
 
@@ -141,10 +142,15 @@ def test_one_window_equals_windows_of_one_step(rng):
     np.testing.assert_allclose(whole_state.h, state.h, rtol=1e-12)
 
 
-def test_a_step_equals_a_window_of_one_character(rng):
-    model = larger_weights(new_model(ModelConfig(hidden_size=6, num_layers=2), 9, rng, np.float64), rng)
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_a_step_equals_a_window_of_one_character(num_layers, rng):
+    model = larger_weights(new_model(ModelConfig(hidden_size=6, num_layers=num_layers), 9, rng, np.float64), rng)
     window, state = two_windows(model, rng)
-    logits, after = model.step(window.x[0], state)
+    logits, after = Stepper(model, 3).step(window.x[0], state)
+    for stream in range(3):
+        one_logits, one_after = Stepper(model).step(window.x[0, stream], state.of(stream))
+        np.testing.assert_allclose(one_logits, logits[stream], rtol=1e-12)
+        np.testing.assert_allclose(one_after, after.of(stream), rtol=1e-12)
     loss, expected = model.loss(Window(window.x[:1], window.y[:1]), state)
     np.testing.assert_allclose(after.h, expected.h, rtol=1e-12)
     np.testing.assert_allclose(after.c, expected.c, rtol=1e-12)
@@ -171,7 +177,7 @@ def test_the_state_before_a_window_is_left_as_it_was(rng):
     window, _ = two_windows(model, rng)
     state = model.zero_state(3)
     model.loss_and_grads(window, state)
-    model.step(window.x[0], state)
+    Stepper(model, 3).step(window.x[0], state)
     assert not state.h.any()
     assert not state.c.any()
 

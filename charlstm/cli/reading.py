@@ -14,7 +14,6 @@ from charlstm.errors import CharlstmError, UsageError
 from charlstm.sampling import generate
 from charlstm.training import evaluate
 from charlstm.vocab import UnknownCharactersError
-from charlstm.workers import blas_threads
 
 _QUIET = np.errstate(over="ignore", invalid="ignore")  # a broken model is told in one line, not in warnings
 
@@ -35,11 +34,10 @@ def write_sample(path: str, length: int, temperature: float, prime: str, seed: i
     live = sys.stdout.isatty()
     sys.stdout.write(prime)
     last = prime
-    with blas_threads(1):  # more would only wait for each other, one character at a time
-        for last in generate(checkpoint.model, checkpoint.vocab, length, rng=rng, temperature=temperature, prime=prime):
-            sys.stdout.write(last)
-            if live:
-                sys.stdout.flush()
+    for last in generate(checkpoint.model, checkpoint.vocab, length, rng=rng, temperature=temperature, prime=prime):
+        sys.stdout.write(last)
+        if live:
+            sys.stdout.flush()
     if live and not last.endswith("\n"):
         sys.stdout.write("\n")
 
