@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types format docs bench smoke check clean
+.PHONY: help setup demo test test-all lint types format docs bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -40,6 +40,11 @@ bench: .venv/dev  ## measure start-up, and learning on the bundled posts
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/learning.py data/tweets.txt -c tiny
 
+speed: .venv/benchmarks  ## measure training, sampling and scaling, the first two against PyTorch
+	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/sample_speed.py
+	$(BIN)/python benchmarks/scaling.py --picture docs/scaling.svg
+
 smoke:  ## build the wheel, and use it in an environment of its own with nothing else
 	rm -rf build dist .venv-smoke && mkdir -p dist
 	$(PYTHON) -m venv .venv-smoke
@@ -71,3 +76,7 @@ data/tinyshakespeare.txt: data/download.py  ## download the classic corpus
 .venv/dev: .venv/bin/python setup.cfg pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch .venv/runtime $@
+
+.venv/benchmarks: .venv/dev
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[benchmarks]'
+	@touch $@
