@@ -107,7 +107,7 @@ class TrainConfig:
     )
     seed: int = _setting(1, SEEDS, "Seed of all randomness: the same seed gives the same bytes.")
     threads: int = _setting(
-        0, integer(0, 1024), "Cores to use; 0 is all. The same bytes come from the same number of them."
+        0, integer(0, 1024), "Cores to use, of those there are; 0 is all. The same number gives the same bytes."
     )
 
     def __post_init__(self) -> None:

@@ -71,18 +71,18 @@ def corpus_from_text(text: str) -> Corpus:
     return builder.corpus()
 
 
-def read_corpus(paths: Iterable[str | Path], encoding: str = "utf-8") -> Corpus:
+def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8") -> Corpus:
     """Read texts, one after another, as one corpus.
 
     Args:
-        paths: files; `-` is standard input, `@name` a bundled corpus; .gz, .bz2 and .xz are unpacked.
+        paths: a file, or several; `-` is standard input, `@name` a bundled corpus; .gz, .bz2 and .xz are unpacked.
         encoding: of all of them; strict, no byte is ever skipped.
 
     Raises:
         UsageError: a file is missing or unreadable, no such encoding.
         CharlstmError: a file is empty or is not text in that encoding; names the byte and the line.
     """
-    names = [str(path) for path in paths]
+    names = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if names.count("-") > 1:
         raise UsageError("- is standard input, which can be read only once: give it once")
     try:

@@ -10,6 +10,8 @@ from charlstm.layers import Grads, Params
 from charlstm.workspace import Floats
 
 _BLOCK = 1 << 15  # floats
+_TIDY_EVERY = 64  # updates
+_NEGLIGIBLE = 1e-30  # what decays further, for want of a gradient, ends as subnormal numbers, which are slow
 
 
 class Adam:
@@ -52,6 +54,9 @@ class Adam:
                 np.divide(m, step, out=step)
                 step *= rate
                 param -= step
+                if self.updates % _TIDY_EVERY == 0:
+                    m[np.abs(m) < _NEGLIGIBLE] = 0
+                    v[v < _NEGLIGIBLE] = 0
 
 
 def _blocks(size: int) -> Iterator[slice]:

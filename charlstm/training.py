@@ -103,7 +103,8 @@ def train(run: Checkpoint, corpus: Corpus, clock: Callable[[], float] = time.mon
     batches = batches_of(run.config, train_ids)
     if progress.state.h.shape[1] != batches.batch_size:  # the text is another one, and shorter or longer
         progress.state = progress.model.zero_state(batches.batch_size)
-    with Workers(progress.model, config.threads or available_cores()) as workers:
+    cores = available_cores()
+    with Workers(progress.model, min(config.threads or cores, cores)) as workers:
         yield from _steps(run, progress, batches, val_ids, workers, clock)
     run.progress = None
 

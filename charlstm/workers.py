@@ -10,25 +10,30 @@ import itertools
 import math
 import mmap
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from charlstm.batches import Window
+from charlstm.config import ModelConfig
 from charlstm.layers import Grads
 from charlstm.model import CharLSTM, State, joined
 from charlstm.workspace import Floats
 
 _LEAST_STREAMS = 4  # of a process
+_END_S = 1.0  # for which a process may take to end by itself
+_SYS_PATH = [os.path.abspath(entry) for entry in sys.path]  # before somebody changes the folder
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "MKL", "OMP", "BLIS", "VECLIB_MAXIMUM")}
 
 
 def available_cores() -> int:
@@ -55,28 +60,28 @@ def _blas() -> ThreadpoolController:
 class Workers:
     """A model that computes on several cores, in as many processes; to be closed.
 
-    The same number of cores gives the same bytes, however busy they are. Where a process ends too early (memory has run
-    out, somebody has killed it), this one does its part, more slowly and with the same result, and warns.
+    The same number of cores gives the same bytes, however busy they are. Where a process cannot be started, or ends too
+    early (memory has run out, somebody has killed it), this one does its part, more slowly and with the same result,
+    and warns.
 
     Attributes:
-        model: computes. Its weights move into memory that all processes have in common; they may be changed between two
-            calls.
+        model: computes. Until the end, its weights lie in memory that all processes have in common; they may be changed
+            between two calls.
         cores: how many processes there are at most, this one included.
     """
 
     def __init__(self, model: CharLSTM, cores: int) -> None:
         self.model = model
-        self.cores = cores if os.name == "posix" else 1  # elsewhere, memory cannot be handed on
+        self.cores = cores
         self._substitute = CharLSTM(model.config, model.params)
         self._workers: list[_Worker] = []
+        self._memory: _Memory | None = None
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for worker in self._workers:
-            worker.close()
-        self._workers.clear()
+        self._end()
 
     def zero_state(self, batch_size: int) -> State:
         """Return the state at the start of a text, for B streams."""
@@ -110,126 +115,177 @@ class Workers:
     def _parts(self, window: Window) -> list[slice]:
         """Cut the streams of a window into parts, one for each process."""
         B = window.x.shape[1]
-        count = max(min(self.cores, B // _LEAST_STREAMS), 1)
+        count = (
+            max(min(self.cores, B // _LEAST_STREAMS), 1) if os.name == "posix" else 1
+        )  # else memory is not handed on
         return [slice(*edges) for edges in itertools.pairwise(B * k // count for k in range(count + 1))]
 
     def _results(self, method: str, requests: list[tuple[Any, ...]]) -> Iterator[Any]:
         """Call a method of the model in as many processes as there are requests; yield the results in their order."""
         mine, *others = requests
-        if others and not self._workers:
-            self._start()
-        workers = self._workers[: len(others)]
-        with blas_threads(1 if others else self.cores):
-            for worker, request in zip(workers, others, strict=True):
-                worker.begin(method, request)
-            yield getattr(self.model, method)(*mine)
-            for worker, request in zip(workers, others, strict=True):
-                yield worker.end() or getattr(self._substitute, method)(*request)
+        complete = False
+        try:
+            workers = self._first(len(others))
+            with blas_threads(1 if others else self.cores):
+                for worker, request in zip(workers, others, strict=True):
+                    worker.begin(method, request)
+                yield getattr(self.model, method)(*mine)
+                for worker, request in zip(workers, others, strict=True):
+                    yield worker.end() or getattr(self._substitute, method)(*request)
+            complete = True
+        finally:
+            if not complete:  # so that no answer is left behind that would be taken for one to the next request
+                self._end()
 
-    def _start(self) -> None:
-        """Move the weights into common memory, and start the other processes."""
-        params = self.model.params
-        shapes = {name: param.shape for name, param in params.items()}
-        dtype = params["b_out"].dtype
-        with _common_file() as file:
-            file.truncate(self.cores * dtype.itemsize * sum(param.size for param in params.values()))
-            weights, *grads = _common_arrays(file.fileno(), shapes, dtype)
-            for name, param in params.items():
-                weights[name][...] = param
-            params.update(weights)
-            for number in range(len(grads)):
-                hello = number, shapes, dtype, self.model.config
-                self._workers.append(_Worker(file.fileno(), hello, grads[number]))
+    def _first(self, count: int) -> "list[_Worker]":
+        """Return some workers; start those that are not there yet."""
+        if count and not self._workers:
+            try:
+                self._memory = _Memory.around(self.model.params, self.cores - 1)
+                self.model.params.update(self._memory.weights)
+            except OSError as error:
+                _warn(f"there is no memory to have in common with other processes ({error.strerror})")
+        while len(self._workers) < count:
+            self._workers.append(_Worker(self._memory, len(self._workers), self.model.config))
+        return self._workers[:count]
+
+    def _end(self) -> None:
+        """End the other processes, and take the weights out of the common memory."""
+        for worker in self._workers:
+            worker.close()
+        self._workers.clear()
+        if self._memory is not None:
+            for name, param in self.model.params.items():
+                self.model.params[name] = param.copy()
+            self._memory.close()
+            self._memory = None
+
+
+class _Memory:
+    """Memory that processes have in common: weights, and room for the gradients of each worker.
+
+    Args:
+        fileno: of a file of the right size, which is closed in the end.
+        shapes: of the weights.
+        dtype: of the weights.
+    """
+
+    def __init__(self, fileno: int, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[np.floating]) -> None:
+        self.fileno, self.shapes, self.dtype = fileno, shapes, dtype
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        sets = np.frombuffer(mmap.mmap(fileno, 0), dtype).reshape(-1, sum(sizes))
+        self.weights, *self.grads = (
+            {name: piece.reshape(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+            for pieces in (np.split(row, np.cumsum(sizes)[:-1]) for row in sets)
+        )
+
+    @classmethod
+    def around(cls, params: Mapping[str, Floats], workers: int) -> "_Memory":
+        """Return memory with a copy of some weights in it."""
+        dtype = next(iter(params.values())).dtype
+        fileno = _file((1 + workers) * dtype.itemsize * sum(param.size for param in params.values()))
+        memory = cls(fileno, {name: param.shape for name, param in params.items()}, dtype)
+        for name, param in params.items():
+            memory.weights[name][...] = param
+        return memory
+
+    def close(self) -> None:
+        """Close the file; the memory stays until the last array is gone."""
+        os.close(self.fileno)
 
 
 class _Worker:
     """A process that calls a model's methods.
 
-    Args:
-        fileno: of the file with the common memory.
-        hello: what the process needs to know of it.
-        grads: where the process writes gradients.
+    It has a session of its own, so that Ctrl-C reaches only the process that knows what to do, and pipes of its own,
+    since what Python runs when it starts may write on standard output.
     """
 
-    def __init__(self, fileno: int, hello: tuple[Any, ...], grads: Grads) -> None:
-        self._grads = grads
-        program = f"import sys; sys.path[:] = {sys.path!r}; from charlstm.workers import _work; _work()"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[fileno],
-            start_new_session=True,  # Ctrl-C is for the process that knows what to do
-        )
-        self._send((fileno, *hello))
+    def __init__(self, memory: _Memory | None, number: int, config: ModelConfig) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        if memory is None:
+            return
+        self._grads = memory.grads[number]
+        try:
+            self._pipe, theirs = Pipe()
+            pipe = _above_standard(theirs.fileno())
+            theirs.close()
+            program = f"import sys; sys.path[:] = {_SYS_PATH!r}; from charlstm.workers import _work; _work({pipe})"
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", program],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[pipe, memory.fileno],
+                    start_new_session=True,
+                    env=os.environ | _ONE_THREAD,
+                )
+            finally:
+                os.close(pipe)
+        except (OSError, TypeError, ValueError) as error:
+            _warn(f"no further process can be started ({getattr(error, 'strerror', None) or error})")
+        self._send((memory.fileno, memory.shapes, memory.dtype, number, config))
 
     def begin(self, method: str, request: tuple[Any, ...]) -> None:
         """Begin to call a method of the model."""
         self._send((method, request))
 
     def end(self) -> tuple[Any, ...] | None:
-        """Return what the method returned; None where the process has ended."""
-        if self._process.returncode is not None:
+        """Return what the method returned; None where there is no process any more."""
+        if self._process is None:
             return None
-        assert self._process.stdout is not None
         try:
-            answer = pickle.load(self._process.stdout)
-        except (OSError, EOFError, pickle.UnpicklingError):
-            self.close()
-            warnings.warn(
-                f"a worker process has ended (exit code {self._process.returncode}): training goes on more slowly",
-                stacklevel=4,
-            )
+            answer = self._pipe.recv()
+        except (OSError, EOFError):
+            _warn(f"a process has ended too early (exit code {self.close()})")
             return None
         return tuple(self._grads if part is None else part for part in answer)
 
-    def close(self) -> None:
-        """End the process."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with suppress(OSError):
-                pipe.close()
-        self._process.wait()
+    def close(self) -> int | None:
+        """End the process; return its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        self._pipe.close()
+        try:
+            return process.wait(_END_S)
+        except subprocess.TimeoutExpired:  # it is stopped, or something else has the pipe
+            process.kill()
+            return process.wait()
 
     def _send(self, message: object) -> None:
-        assert self._process.stdin is not None
-        with suppress(OSError, ValueError):  # it has ended, as its answer will tell
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
+        if self._process is not None:
+            with suppress(OSError):  # it has ended, as its answer will tell
+                self._pipe.send(message)
 
 
-def _work() -> None:
-    """Be a worker: do what is said on standard input, until its end."""
-    requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    fileno, number, shapes, dtype, config = pickle.load(requests)
-    weights, *all_grads = _common_arrays(fileno, shapes, dtype)
-    os.close(fileno)
-    model = CharLSTM(config, weights, all_grads[number])
-    with blas_threads(1), np.errstate(all="ignore"), suppress(EOFError, BrokenPipeError):
+def _warn(what: str) -> None:
+    warnings.warn(f"{what}: the work goes on with fewer, more slowly", stacklevel=2)
+
+
+def _work(fileno: int) -> None:
+    """Be a worker: do what comes through a pipe, until its end."""
+    with blas_threads(1), np.errstate(all="ignore"), suppress(EOFError, BrokenPipeError), Connection(fileno) as pipe:
+        *layout, number, config = pipe.recv()
+        memory = _Memory(*layout)
+        grads = memory.grads[number]
+        model = CharLSTM(config, memory.weights, grads)
         while True:
-            method, request = pickle.load(requests)
+            method, request = pipe.recv()
             result = getattr(model, method)(*request)
-            pickle.dump(tuple(None if part is all_grads[number] else part for part in result), answers)
-            answers.flush()
+            pipe.send(tuple(None if part is grads else part for part in result))
 
 
-def _common_file() -> BinaryIO:
-    """Return an empty file that has no name and, where the system can do so, lies in memory."""
-    if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("charlstm"), "r+b")
-    return tempfile.TemporaryFile()
+def _file(size: int) -> int:
+    """Return the descriptor of a file that has no name and, where the system can do so, lies in memory."""
+    with tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else open(os.memfd_create("charlstm")) as file:
+        fileno = _above_standard(file.fileno())
+    os.truncate(fileno, size)
+    return fileno
 
 
-def _common_arrays(
-    fileno: int, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[np.floating]
-) -> list[dict[str, Floats]]:
-    """Return sets of arrays by name, as many as fit, in a file that other processes use too."""
-    memory = np.frombuffer(mmap.mmap(fileno, 0), dtype)
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    return [
-        {
-            name: piece.reshape(shape)
-            for (name, shape), piece in zip(shapes.items(), np.split(part, np.cumsum(sizes)[:-1]), strict=True)
-        }
-        for part in memory.reshape(-1, sum(sizes))
-    ]
+def _above_standard(fileno: int) -> int:
+    """Return a duplicate that is none of 0, 1, 2: they may be free here, but are taken in a new process."""
+    import fcntl  # which not every system has
+
+    return fcntl.fcntl(fileno, fcntl.F_DUPFD_CLOEXEC, 3)

@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT, TEXT, charlstm, error_line
 
 from charlstm import load, save
+from charlstm.cli.training import run_training
 
 QUICK = ("--hidden-size", "12", "--batch-size", "4", "--seq-len", "10", "--evals", "4")
 
@@ -297,7 +298,29 @@ def test_resume_refuses_other_settings_but_another_end(stopped):
     line = error_line(charlstm("train", "corpus.txt", "--resume", "--steps", step, cwd=stopped), 2)
     assert f"is at step {step:,}, after " in line
     assert f"past --steps {step}: give a larger one" in line
-    assert charlstm("train", "corpus.txt", "--resume", "--steps", step + 1, cwd=stopped).returncode == 0
+    more = "--steps", step + 1, "--threads", 1
+    assert charlstm("train", "corpus.txt", "--resume", *more, cwd=stopped).returncode == 0
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_goes_wrong_with_the_workers_is_told_in_a_line(quiet, text_file, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("subprocess.Popen", fail)
+    monkeypatch.setattr("charlstm.training.available_cores", lambda: 2)
+    flags = {"hidden_size": 8, "batch_size": 8, "steps": 3}
+    options = {"resume": False, "force": False, "log": None, "quiet": quiet}
+    assert run_training([str(text_file)], str(tmp_path / "m.npz"), {}, flags, **options) == 0
+    told = "no further process can be started (Resource temporarily unavailable): the work goes on with fewer"
+    lines = [line for line in capsys.readouterr().err.splitlines() if "process" in line or "Warning" in line]
+    assert lines == [] if quiet else [line.startswith(told) for line in lines] == [True]
+
+
+def test_a_preview_is_not_longer_than_ten_lines(text_file, tmp_path):
+    text_file.write_text("a\n\n\n\n" * 400)
+    done = charlstm("train", text_file, "--steps", 20, "--evals", 1, "--hidden-size", 8, "-o", tmp_path / "m.npz")
+    assert 1 <= done.stderr.count("    | ") <= 10
 
 
 def test_resume_refuses_another_text_unless_forced(stopped):
@@ -401,7 +424,7 @@ def test_mistakes_in_using_a_model_get_one_line(arguments, code, expected, tmp_p
 
 def test_a_text_of_unknown_characters_cannot_be_scored(model, tmp_path):
     (tmp_path / "snow.txt").write_text("☃☃☃1☃")
-    assert "1 characters that the model knows are too few" in error_line(
+    assert "too few characters to score: the model knows 1 of the text's" in error_line(
         charlstm("score", "--ckpt", model, tmp_path / "snow.txt"), 1
     )
 

@@ -254,3 +254,7 @@ def test_a_short_text_gets_smaller_batches(length, size):
 def test_one_character_is_too_few():
     with pytest.raises(CharlstmError, match="two are the least"):
         fitted(np.zeros(1, np.uint8), 4, 5)
+
+
+def test_one_path_is_as_good_as_a_list_of_one(text_file):
+    assert read_corpus(str(text_file)).sha256 == read_corpus(text_file).sha256 == read_corpus([text_file]).sha256

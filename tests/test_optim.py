@@ -69,3 +69,14 @@ def test_a_constant_rate_stays():
     config = TrainConfig(learning_rate=2.0, warmup_fraction=0, schedule="constant")
     assert {learning_rate_at(config, k / 7) for k in range(8)} == {2.0}
     assert learning_rate_at(TrainConfig(learning_rate=2.0, warmup_fraction=1), 1) == 2.0
+
+
+def test_moments_that_no_gradient_feeds_end_as_zero_and_not_as_slow_subnormal_numbers():
+    params, grads = {"w": np.ones(4, np.float32)}, {"w": np.array([1, 1e-3, 1e-6, 1e-9], np.float32)}
+    adam = Adam(params, 0.9, 0.99)
+    adam.update(params, grads, 0.01)
+    grads["w"][...] = 0
+    for _ in range(12_000):
+        adam.update(params, grads, 0.01)
+    assert not adam.m["w"].any()
+    assert not adam.v["w"].any()

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -61,33 +63,94 @@ def test_the_same_number_of_cores_gives_the_same_bytes():
             assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_worker_that_is_killed_is_replaced_with_the_same_bytes():
+def undisturbed_and(disturb):
+    """What comes out of two updates, and what comes out after something has been done to the workers."""
     model, window, state = setting()
     with Workers(model, 2) as workers:
         undisturbed = two_updates(model, workers, window, state)
     model, window, state = setting()
     with Workers(model, 2) as workers:
-        workers.loss(window, state)
-        os.kill(workers._workers[0]._process.pid, signal.SIGKILL)
-        with pytest.warns(UserWarning, match="a worker process has ended"):
-            disturbed = two_updates(model, workers, window, state)
-    for ours, theirs in zip(disturbed, undisturbed, strict=True):
+        disturb(workers, window, state)
+        disturbed = two_updates(model, workers, window, state)
+    return undisturbed, disturbed
+
+
+def assert_same_bytes(runs):
+    for ours, theirs in zip(*runs, strict=True):
         assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_workers_end_when_they_are_closed_and_ignore_what_the_terminal_sends():
-    model, window, state = setting()
-    with Workers(model, 2) as workers:
+def test_a_worker_that_is_killed_is_stood_in_for_with_the_same_bytes():
+    def kill(workers, window, state):
         workers.loss(window, state)
-        process = workers._workers[0]._process
-        assert os.getpgid(process.pid) != os.getpgid(0)
-    assert process.returncode == 0
+        os.kill(workers._workers[0]._process.pid, signal.SIGKILL)
+
+    with pytest.warns(UserWarning, match=r"a process has ended too early \(exit code -9\)"):
+        assert_same_bytes(undisturbed_and(kill))
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        ("subprocess.Popen", "no further process can be started"),
+        ("os.truncate", "there is no memory to have in common"),
+    ],
+)
+def test_where_no_worker_can_be_started_the_bytes_are_the_same(where, what, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    with pytest.warns(UserWarning, match=what):
+        assert_same_bytes(undisturbed_and(lambda *_: monkeypatch.setattr(where, fail)))
+
+
+def test_an_interrupted_call_leaves_no_answer_behind():
+    def interrupt(workers, window, state):
+        workers.loss(window, state)
+        real, workers.model.loss = workers.model.loss, lambda *_: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            workers.loss(Window(window.y, window.x), state)
+        workers.model.loss = real
+
+    assert_same_bytes(undisturbed_and(interrupt))
+
+
+def test_what_python_prints_when_it_starts_does_no_harm(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("print('hello')\n")
+    assert_same_bytes(undisturbed_and(lambda *_: monkeypatch.setenv("PYTHONPATH", str(tmp_path))))
+
+
+def test_only_as_many_workers_are_started_as_have_streams():
+    model, window, state = setting(B=13)
+    with Workers(model, 50) as workers:
+        workers.loss(window, state)
+        assert len(workers._workers) == 13 // 4 - 1
+
+
+def test_workers_end_when_they_are_closed_also_when_they_are_stopped():
+    model, window, state = setting()
+    for stopped in (False, True):
+        with Workers(model, 2) as workers:
+            workers.loss(window, state)
+            process = workers._workers[0]._process
+            assert os.getsid(process.pid) != os.getsid(0)  # out of reach of the terminal
+            if stopped:
+                os.kill(process.pid, signal.SIGSTOP)
+        assert process.returncode == (-signal.SIGKILL if stopped else 0)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this system does not list open files")
+def test_nothing_stays_open_and_the_weights_stay_as_they_are():
+    model, window, state = setting()
+    before = len(os.listdir("/proc/self/fd"))
+    with Workers(model, 2) as workers:
+        two_updates(model, workers, window, state)
+        weights = {name: param.copy() for name, param in model.params.items()}
+    assert all(np.array_equal(param, weights[name]) for name, param in model.params.items())
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path):
-    import subprocess
-    import sys
-
     program = (
         "from test_workers import *\n"
         "model, window, state = setting()\n"

@@ -10,6 +10,8 @@ from typing import Any, TextIO
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.training import Report
 
+_SAMPLE_LINES = 10
+
 
 def say(line: str) -> None:
     """Write a line to standard error; where that is closed or full, the work goes on without."""
@@ -64,9 +66,9 @@ class Display:
         ]
         self.say(
             f"step {report.step:,}  {report.progress:.0%}  epoch {report.epoch:.2f}  {'  '.join(losses)}  "
-            f"{chars_per_s:,.0f} characters/s{'  best so far' if report.is_best else ''}"
+            f"{chars_per_s:,.0f} characters/s{'  best so far' if report.is_best and report.val_loss else ''}"
         )
-        for line in text.split("\n"):
+        for line in text.split("\n")[:_SAMPLE_LINES]:
             self.say(f"    | {printable(line)}")
 
     def close(self) -> None:

@@ -49,7 +49,7 @@ def print_score(path: str, texts: Sequence[str], encoding: str | None, json: boo
     corpus = read_corpus(texts, encoding or checkpoint.config.data.encoding)
     ids, unknown = corpus.with_vocab(checkpoint.vocab)
     if len(ids) < 2:
-        raise CharlstmError(f"{len(ids)} characters that the model knows are too few to score; two are the least")
+        raise CharlstmError(f"too few characters to score: the model knows {len(ids)} of the text's, two are the least")
     nats = evaluate(checkpoint.model, ids)
     if not math.isfinite(nats):
         raise CharlstmError("the model is broken: its weights are so large that its predictions are not numbers")

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +65,9 @@ def run_training(
         _finish(display, run, out, "is finished already")
         return 0
     _introduce(display, run, corpus)
-    with _signals() as received:
+    with _signals() as received, warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: display.say(str(message))
         try:
             _train(run, corpus, out, display, log_file, received)
         finally:
@@ -160,13 +163,13 @@ def _check_paths(paths: Sequence[str], out: str, log: str | None, *, resume: boo
 
 
 def _resumed(out: str, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Checkpoint:
-    """Load a run; let only the place where it ends be changed, and only by a flag."""
+    """Load a run; let only the place where it ends be changed, and how many cores it uses, and only by a flag."""
     run = load(out)
-    kept = {name: value for name, value in values.items() if name not in LIMITS}
+    kept = {name: value for name, value in values.items() if name not in (*LIMITS, "threads")}
     config = run.config.replace(**kept).replace(**flags)
     ours, theirs = run.config.shown(), config.shown()
     for name, value in theirs.items():
-        if name not in LIMITS and value != ours[name]:
+        if name not in (*LIMITS, "threads") and value != ours[name]:
             raise UsageError(
                 f"--resume: {out} was started with {name} {ours[name]}, not {value}; "
                 "leave that out to go on, or start anew with another --out"
