@@ -16,6 +16,7 @@ VARIANTS = {
     "classic": {"batch_size": 1, "clip_norm": 0, "clip_error": 6, "carry_around": True, "schedule": "constant"},
     "in epochs": {"epochs": 1.2},
     "without validation": {"val_fraction": 0},
+    "streams for two cores": {"batch_size": 8, "dropout": 0.2},
 }
 
 
@@ -81,6 +82,11 @@ def test_every_step_is_reported_once_and_the_evaluations_are_spread_evenly(corpu
 
 def test_more_evaluations_than_steps_are_one_per_step(corpus):
     assert all(report.evaluated for report in finished(SMALL.replace(steps=3, evals=100), corpus)[1])
+
+
+def test_a_run_on_two_cores_that_was_stopped_ends_like_one_that_was_not(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("charlstm.training.available_cores", lambda: 2)
+    test_a_run_that_was_stopped_ends_like_one_that_was_not("streams for two cores", 11, corpus, tmp_path)
 
 
 @pytest.mark.parametrize(("steps", "evals"), [(100, 100), (50, 50), (49, 49), (7, 3)])
