@@ -403,7 +403,7 @@ def test_mistakes_in_training_get_one_line(arguments, code, expected, text_file,
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
-        (["sample"], 2, "model.npz: No such file"),
+        (["sample"], 2, "model.npz: No such file or directory; --ckpt names the model"),
         (["sample", "--ckpt", "."], 2, ".: Is a directory"),
         (["sample", "--ckpt", "text"], 1, "text is not a charlstm checkpoint"),
         (["sample", "--length=-1"], 2, "'-n' / '--length': -1 is not an integer from 0"),

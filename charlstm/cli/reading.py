@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from charlstm.checkpoint import load
+from charlstm.checkpoint import Checkpoint, load
 from charlstm.cli.display import as_json, bits, printable
 from charlstm.config import SECTIONS, SETTINGS
 from charlstm.corpus import read_corpus, unix_newlines
@@ -21,7 +21,7 @@ _QUIET = np.errstate(over="ignore", invalid="ignore")  # a broken model is told 
 @_QUIET
 def write_sample(path: str, length: int, temperature: float, prime: str, seed: int | None) -> None:
     """Write a text on standard output as it comes into being."""
-    checkpoint = load(path)
+    checkpoint = _loaded(path)
     prime = unix_newlines(_standard_input() if prime == "-" else prime)
     try:
         prime.encode()
@@ -45,7 +45,7 @@ def write_sample(path: str, length: int, temperature: float, prime: str, seed: i
 @_QUIET
 def print_score(path: str, texts: Sequence[str], encoding: str | None, json: bool) -> None:
     """Print the loss of a text."""
-    checkpoint = load(path)
+    checkpoint = _loaded(path)
     corpus = read_corpus(texts, encoding or checkpoint.config.data.encoding)
     ids, unknown = corpus.with_vocab(checkpoint.vocab)
     if len(ids) < 2:
@@ -62,6 +62,13 @@ def print_score(path: str, texts: Sequence[str], encoding: str | None, json: boo
     left_out = f"; {unknown:,} unknown ones left out" if unknown else ""
     print(f"{nats:.4f} nats per character, {bits(nats):.4f} bits per character, perplexity {perplexity:.3f}")
     print(f"over {chars:,} characters{left_out}")
+
+
+def _loaded(path: str) -> Checkpoint:
+    try:
+        return load(path)
+    except UsageError as error:
+        raise UsageError(f"{error}; --ckpt names the model") from None
 
 
 def print_info(path: str, json: bool) -> None:
