@@ -38,9 +38,7 @@ class Adam:
     def update(self, params: Params, grads: Mapping[str, Floats], learning_rate: float) -> None:
         """Take one step down the gradient: change `params` in place."""
         self.updates += 1
-        root = math.sqrt(
-            1 - self.beta2**self.updates
-        )  # taken out of the quotient, to be one number instead of an array
+        root = math.sqrt(1 - self.beta2**self.updates)  # out of the quotient: one number is scaled, not an array
         rate, epsilon = learning_rate / (1 - self.beta1**self.updates) * root, self.epsilon * root
         for name, grads_of in grads.items():
             for block in _blocks(grads_of.size):

@@ -4,9 +4,7 @@ import numpy as np
 
 from charlstm.batches import IntArray
 from charlstm.model import CharLSTM, State
-from charlstm.workspace import Floats
-
-_PADDING = 16  # floats: rows whose distance is a power of two would share few places of the cache
+from charlstm.workspace import PADDING, Floats
 
 
 class Stepper:
@@ -73,6 +71,6 @@ def _factor(matrix: Floats, batch: tuple[int, ...]) -> Floats:
     """Return a matrix [K, N] laid out so that products with it are fast."""
     if not batch:
         return np.ascontiguousarray(matrix.T).T  # a product with one row reads along K
-    padded = np.empty((len(matrix), matrix.shape[1] + _PADDING), matrix.dtype)[:, : matrix.shape[1]]
+    padded = np.empty((len(matrix), matrix.shape[1] + PADDING), matrix.dtype)[:, : matrix.shape[1]]
     padded[...] = matrix
     return padded

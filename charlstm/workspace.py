@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
+PADDING = 16  # floats after a row: rows whose distance is a power of two would share few places of the cache
 
 
 class Workspace:

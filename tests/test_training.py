@@ -89,6 +89,12 @@ def test_a_run_on_two_cores_that_was_stopped_ends_like_one_that_was_not(corpus, 
     test_a_run_that_was_stopped_ends_like_one_that_was_not("streams for two cores", 11, corpus, tmp_path)
 
 
+def test_no_more_cores_are_used_than_there_are(corpus, monkeypatch):
+    monkeypatch.setattr("charlstm.training.available_cores", lambda: 1)
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a process was started"))
+    finished(SMALL.replace(batch_size=16, steps=2, threads=4), corpus)
+
+
 @pytest.mark.parametrize(("steps", "evals"), [(100, 100), (50, 50), (49, 49), (7, 3)])
 def test_no_evaluation_is_lost_to_rounding(steps, evals, corpus):
     reports = finished(SMALL.replace(steps=steps, evals=evals), corpus)[1]

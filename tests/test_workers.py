@@ -150,8 +150,27 @@ def test_nothing_stays_open_and_the_weights_stay_as_they_are():
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_workers_end_with_the_process_that_started_them(tmp_path):
-    program = (
+def program(*lines, closed=""):
+    """Run lines in a process of its own, where a warning is an error, with some of the standard streams closed."""
+    code = "from test_workers import *\nmodel, window, state = setting()\n" + "\n".join(lines)
+    code += "\nwith Workers(model, 2) as workers:\n    workers.loss(window, state)\n"
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(shell, cwd=os.path.dirname(__file__), stderr=subprocess.PIPE, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "0<&- 1>&-"])
+def test_closed_standard_streams_do_not_get_in_the_way(closed):
+    assert program(closed=closed).returncode == 0
+
+
+def test_workers_import_what_the_process_has_imported_also_after_a_change_of_folder(tmp_path):
+    (tmp_path / "pickle.py").write_text("raise SystemExit('this is another pickle')\n")
+    done = program(f"os.chdir({str(tmp_path)!r})")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_workers_end_with_the_process_that_started_them():
+    code = (
         "from test_workers import *\n"
         "model, window, state = setting()\n"
         "workers = Workers(model, 2)\n"
@@ -160,7 +179,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
         "time.sleep(60)\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=os.path.dirname(__file__)
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=os.path.dirname(__file__)
     ) as parent:
         pid = int(parent.stdout.readline())
         parent.kill()
