@@ -14,9 +14,9 @@ import numpy as np
 from turns import environment, kernels, measure, serve
 
 from charlstm.batches import Window
-from charlstm.config import ModelConfig
+from charlstm.config import ModelConfig, TrainConfig
 from charlstm.model import new_model
-from charlstm.optim import Adam, clip_by_global_norm
+from charlstm.optim import Optimizer, clip_by_global_norm
 from charlstm.workers import Workers, available_cores
 
 V = 96
@@ -39,7 +39,7 @@ def charlstm_step(H: int, L: int, B: int, T: int) -> Callable[[], object]:
     rng = np.random.default_rng(0)
     model = new_model(ModelConfig(hidden_size=H, num_layers=L), V, rng)
     workers = Workers(model, available_cores())
-    adam = Adam(model.params, 0.9, 0.99)
+    adam = Optimizer(model.params, TrainConfig())
     ids = rng.integers(0, V, (T + 1, B))
     window = Window(ids[:-1], ids[1:])
     state = model.zero_state(B)

@@ -19,7 +19,7 @@ from charlstm.config import Config, config_from_sections
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.model import CharLSTM, State, param_shapes
 from charlstm.npz import Array, DamagedError, NpzReader, demand, write_npz
-from charlstm.optim import Adam
+from charlstm.optim import Optimizer, moments_of
 from charlstm.vocab import Vocab
 from charlstm.workspace import Floats
 
@@ -33,7 +33,7 @@ class Progress:
 
     Attributes:
         model: the current weights (the checkpoint itself has the best so far).
-        optimizer: Adam and its moments.
+        optimizer: the rule of the updates, and its moments.
         state: the recurrent state where the last window ended.
         rng: source of what is random from here on.
         step: windows seen, and with it the place in the text.
@@ -41,10 +41,11 @@ class Progress:
         elapsed_s: seconds of training so far.
         loss_sum: sum of the windows' losses since the last evaluation.
         loss_steps: how many windows that sum is of.
+        average: running average of the weights, by parameter; None where the settings ask for none.
     """
 
     model: CharLSTM
-    optimizer: Adam
+    optimizer: Optimizer
     state: State
     rng: np.random.Generator
     step: int = 0
@@ -52,6 +53,12 @@ class Progress:
     elapsed_s: float = 0.0
     loss_sum: float = 0.0
     loss_steps: int = 0
+    average: dict[str, Floats] | None = None
+
+    def arrays(self) -> dict[str, dict[str, Floats]]:
+        """Return all that there is of each parameter's shape, by what it is and by parameter."""
+        average = {} if self.average is None else {"average": self.average}
+        return {"params": self.model.params, **self.optimizer.moments, **average}
 
 
 @dataclass
@@ -130,9 +137,8 @@ def _arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, Array]]:
     progress = checkpoint.progress
     if progress:
         for name in checkpoint.model.params:
-            yield f"training.params.{name}", progress.model.params[name]
-            yield f"training.m.{name}", progress.optimizer.m[name]
-            yield f"training.v.{name}", progress.optimizer.v[name]
+            for kind, arrays in progress.arrays().items():
+                yield f"training.{kind}.{name}", arrays[name]
         yield "training.h", progress.state.h
         yield "training.c", progress.state.c
 
@@ -201,7 +207,9 @@ def _read(npz: NpzReader) -> Checkpoint:
     vocab = _read_vocab(npz)
     shapes = param_shapes(config.model, len(vocab))
     training = header["training"]
-    prefixes = ("", "training.params.", "training.m.", "training.v.") if training else ("",)
+    averages = ("average",) if config.train.average else ()
+    kinds = ("params", *moments_of(config.train), *averages) if training else ()
+    prefixes = ("", *(f"training.{kind}." for kind in kinds))
     expected = {"header", "vocab", "counts"} | {prefix + name for prefix in prefixes for name in shapes}
     expected |= {"training.h", "training.c"} if training else set()
     demand(npz.names == expected, "it lacks members, or has others")
@@ -212,15 +220,16 @@ def _read(npz: NpzReader) -> Checkpoint:
     model = CharLSTM(config.model, params(""))
     checkpoint = Checkpoint(config, vocab, model, header["corpus"], header["best"], header["history"])
     if training:
-        optimizer = Adam(model.params, config.train.beta1, config.train.beta2, config.train.epsilon)
-        optimizer.m, optimizer.v, optimizer.updates = params("training.m."), params("training.v."), training["updates"]
+        optimizer = Optimizer({}, config.train)
+        optimizer.moments = {moment: params(f"training.{moment}.") for moment in optimizer.moments}
+        optimizer.updates = training["updates"]
         h = _read_finite(npz, "training.h", (config.model.num_layers, None, config.model.hidden_size))
         demand(1 <= h.shape[1] <= config.train.batch_size, "its state has an odd number of streams")
         state = State(h, _read_finite(npz, "training.c", h.shape))
         counters = {name: training[name] for name in ("step", "skipped", "elapsed_s", "loss_sum", "loss_steps")}
-        checkpoint.progress = Progress(
-            CharLSTM(config.model, params("training.params.")), optimizer, state, _rng(training["rng"]), **counters
-        )
+        average = params("training.average.") if averages else None
+        current = CharLSTM(config.model, params("training.params."))
+        checkpoint.progress = Progress(current, optimizer, state, _rng(training["rng"]), **counters, average=average)
     return checkpoint
 
 

@@ -64,6 +64,21 @@ class ModelConfig:
         "Share of the units silenced while training, between layers and before the output, anew for every window. "
         "Try 0.2 to 0.5 where the validation loss rises again.",
     )
+    input_dropout: float = _setting(
+        0.0,
+        number(0, 0.95),
+        "Share of the different characters that a stream does not see in a window. Try 0.05.",
+    )
+    dropconnect: float = _setting(
+        0.0,
+        number(0, 0.95),
+        "Share of the recurrent weights silenced while training, anew for every window. Try 0.2 to 0.5 in long runs.",
+    )
+    init: str = _setting(
+        "orthogonal",
+        choice("orthogonal", "uniform"),
+        "Fresh weights: recurrent ones orthogonal, others within 1/sqrt(width); or all uniform within 0.5/width.",
+    )
 
     def __post_init__(self) -> None:
         _check(self)
@@ -87,13 +102,30 @@ class TrainConfig:
     learning_rate: float = _setting(0.01, number(0, 1000, above=True), "Highest rate of the run.")
     schedule: str = _setting(
         "cosine",
-        choice("cosine", "constant"),
-        "How the rate goes on after the warm-up: down to 0 by a cosine, or flat.",
+        choice("cosine", "linear", "constant", "step", "plateau"),
+        "How the rate goes on after the warm-up: down to 0 by a cosine or straight; flat; down by --decay-factor after "
+        "each --decay-every of the run; or down by it after each evaluation that is no better than one before.",
     )
+    decay_factor: float = _setting(0.5, number(0, 1, above=True), "What step and plateau multiply the rate with.")
+    decay_every: float = _setting(0.2, number(0, 1, above=True), "Share of the run between two decays by step.")
     warmup_fraction: float = _setting(0.05, number(0, 1), "Share of the run in which the rate rises from 0.")
+    optimizer: str = _setting(
+        "adam", choice("adam", "rmsprop", "sgd"), "Rule of the updates. Adam with a weight decay is also called AdamW."
+    )
+    momentum: float = _setting(0.0, number(0, 0.9999999), "Momentum of SGD, for which 0.9 is usual.")
+    nesterov: bool = _setting(False, boolean(), "Use Nesterov's momentum with SGD.")
     beta1: float = _setting(0.9, number(0, 0.9999999), "Adam's decay of the mean gradient.")
-    beta2: float = _setting(0.99, number(0, 0.9999999), "Adam's decay of the mean squared gradient.")
-    epsilon: float = _setting(1e-8, number(0, 1, above=True), "Adam's guard against division by zero.")
+    beta2: float = _setting(0.99, number(0, 0.9999999), "Decay of the mean squared gradient, of Adam and RMSProp.")
+    epsilon: float = _setting(1e-8, number(0, 1, above=True), "Their guard against division by zero.")
+    l2: float = _setting(0.0, number(0, 1000), "L2 penalty: this much of each weight is added to its gradient.")
+    weight_decay: float = _setting(
+        0.0, number(0, 1000), "Share of each weight that an update takes off, times the rate. Try 0.05 in long runs."
+    )
+    average: float = _setting(
+        0.0,
+        number(0, 0.9999999),
+        "Decay of a running average of the weights, such as 0.999; it is evaluated too, the better are kept. 0 is off.",
+    )
     clip_norm: float = _setting(1.0, number(0, 1e9), "Scale gradients down to this global norm. 0 is off.")
     clip_error: float = _setting(
         0.0, number(0, 1e9), "Clip each element of the error that flows back through h and c, at every step. 0 is off."
@@ -104,6 +136,9 @@ class TrainConfig:
     evals: int = _setting(10, integer(1, 10000), "Evaluations in a run, evenly spread; the best weights are kept.")
     eval_chars: int = _setting(
         200_000, integer(0, 10**12), "Validate on this many characters at most while training. 0 is all."
+    )
+    patience: int = _setting(
+        0, integer(0, 10000), "End early after this many evaluations in a row without a better one. 0 is off."
     )
     seed: int = _setting(1, SEEDS, "Seed of all randomness: the same seed gives the same bytes.")
     threads: int = _setting(
@@ -182,15 +217,15 @@ SECTIONS = tuple(field.name for field in dataclasses.fields(Config))
 
 
 def config_from_sections(sections: object) -> Config:
-    """Rebuild a configuration from what `Config.sections` gave.
+    """Rebuild a configuration from what `Config.sections` gave; what an older version did not have is at its default.
 
     Raises:
-        UsageError: not every setting is there exactly once, or a value is out of range.
+        UsageError: a section is missing, a setting is unknown, or a value is out of range.
     """
     expected = {section: {s.name for s in SETTINGS.values() if s.section == section} for section in SECTIONS}
     if not (isinstance(sections, dict) and all(isinstance(section, dict) for section in sections.values())):
         raise UsageError("the settings are not sections of names and values")
-    if {section: set(values) for section, values in sections.items()} != expected:
+    if sections.keys() != expected.keys() or any(not values.keys() <= expected[k] for k, values in sections.items()):
         raise UsageError("the settings are not the ones that this version knows")
     return Config(DataConfig(**sections["data"]), ModelConfig(**sections["model"]), TrainConfig(**sections["train"]))
 

@@ -17,7 +17,7 @@ from charlstm.batches import IntArray
 from charlstm.products import RecurrentProducts
 from charlstm.workspace import Floats, Workspace
 
-Inputs = Floats | IntArray  # [T, B, E], or ids [T, B], each of which stands for a one-hot vector
+Inputs = Floats | IntArray  # [T, B, E], or ids [T, B], each of which stands for a one-hot vector, E for zeros
 Params = Mapping[str, Floats]
 Grads = dict[str, Floats]
 _CACHE_FLOATS = 1 << 18  # what a chunk of steps may hold of all gates
@@ -60,7 +60,8 @@ def lstm_forward(
 
     Args:
         params: `w_x` [4H, E], `w_h` [4H, H], `b` [4H].
-        x: inputs [T, B, E]; or ids [T, B], each selects a column of `w_x`: a one-hot input without the product.
+        x: inputs [T, B, E]; or ids [T, B], each selects a column of `w_x`: a one-hot input without the product. The id
+            E selects none: an input of zeros.
         h: hidden state before the window [B, H].
         c: cell state before the window [B, H].
         work: holds what is returned, until the next window.
@@ -241,7 +242,9 @@ class _Projection:
             projected += b
             self._by_step = gates
         else:
-            self._by_id = np.add(w_x, b, out=work.array("projection by id", 4, E, H))
+            self._by_id = work.array("projection by id", 4, E + 1, H)
+            np.add(w_x, b, out=self._by_id[:, :E])
+            self._by_id[:, E:] = b
             self._row = work.array("projection", 4, B, H)
 
     def __getitem__(self, t: int) -> Floats:
@@ -263,8 +266,9 @@ def _projection_backward(w_x: Floats, dz: Floats, x: Inputs, grads: Grads, work:
     (_, N, H), E = dz.shape, w_x.shape[1]
     dw_x, db = grads["w_x"].reshape(4, H, E), grads["b"].reshape(4, H)
     if x.ndim == 2:
-        dw_x[...] = _sums_by_id(dz, cast(IntArray, x).reshape(-1), E, work).swapaxes(1, 2)
-        np.sum(dw_x, axis=2, out=db)  # each row of dz has been added to one column
+        sums = _sums_by_id(dz, cast(IntArray, x).reshape(-1), E + 1, work)
+        dw_x[...] = sums[:, :E].swapaxes(1, 2)
+        np.sum(sums, axis=1, out=db)  # each row of dz has been added to one of them
         return None
     np.matmul(dz.swapaxes(1, 2), x.reshape(N, E), out=dw_x)
     np.sum(dz, axis=1, out=db)
@@ -272,8 +276,8 @@ def _projection_backward(w_x: Floats, dz: Floats, x: Inputs, grads: Grads, work:
     return np.add.reduce(by_gate, axis=0, out=work.array("dx", N, E)).reshape(x.shape)
 
 
-def _sums_by_id(rows: Floats, ids: IntArray, V: int, work: Workspace) -> Floats:
-    """Return the sum of the rows that have each id [4, V, H]: `one_hot(ids).T @ rows`, in a fraction of the time.
+def _sums_by_id(rows: Floats, ids: IntArray, count: int, work: Workspace) -> Floats:
+    """Return the sum of the rows that have each id [4, count, H]: `one_hot(ids).T @ rows`, in a fraction of the time.
 
     Sorted by id, a piece of the rows has but a few different ones, so that the product with its part of the one-hot
     matrix is small.
@@ -281,10 +285,10 @@ def _sums_by_id(rows: Floats, ids: IntArray, V: int, work: Workspace) -> Floats:
     Args:
         rows: [4, N, H].
         ids: [N].
-        V: how many ids there are.
+        count: how many ids there are.
         work: holds the result.
     """
-    sums = work.array("sums by id", 4, V, rows.shape[2])
+    sums = work.array("sums by id", 4, count, rows.shape[2])
     sums[...] = 0
     order = np.argsort(ids, kind="stable")
     for start in range(0, len(ids), _ID_ROWS):

@@ -20,6 +20,8 @@ from charlstm.layers import (
 )
 from charlstm.workspace import Floats, Workspace
 
+Bools = npt.NDArray[np.bool_]
+
 
 class State(NamedTuple):
     """The recurrent state of all layers: a value that the caller holds."""
@@ -30,6 +32,23 @@ class State(NamedTuple):
     def of(self, streams: slice | int) -> "State":
         """Return the state of some of the streams (views); of one, without an axis for it."""
         return State(self.h[:, streams], self.c[:, streams])
+
+
+class Masks(NamedTuple):
+    """What is silenced while a window is learnt from; None where nothing is."""
+
+    inputs: Bools | None  # [B, V], which characters each stream sees
+    outputs: Floats | None  # [L, B, H], 0 or what scales up the rest
+    recurrent: Bools | None  # [L, 4H, H], which recurrent weights are there
+
+    def of(self, streams: slice) -> "Masks":
+        """Return the masks of some of the streams (views)."""
+        inputs, outputs, recurrent = self
+        return Masks(
+            inputs if inputs is None else inputs[streams],
+            outputs if outputs is None else outputs[:, streams],
+            recurrent,
+        )
 
 
 class CharLSTM:
@@ -66,24 +85,31 @@ class CharLSTM:
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
         return State(*np.zeros((2, *shape), self._dtype))
 
-    def dropout_masks(self, batch_size: int, rng: np.random.Generator) -> Floats | None:
-        """Draw masks for the outputs of the layers [L, B, H], one for a whole window (Gal and Ghahramani, 2016).
+    def draw_masks(self, batch_size: int, rng: np.random.Generator) -> Masks | None:
+        """Draw what is silenced for a whole window; None where the configuration says that nothing ever is.
 
-        What is kept is scaled up, so that the mean stays and sampling needs no change. Without dropout there are none.
+        Inputs and outputs have one mask for all steps of a window (Gal and Ghahramani, "A theoretically grounded
+        application of dropout in recurrent neural networks", 2016), recurrent weights one for all streams too
+        (DropConnect: Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018). What is left
+        is scaled up, so that the mean stays and sampling needs no change.
         """
-        keep = 1 - self.config.dropout
-        if keep == 1:
+        config = self.config
+        L, B, H = config.num_layers, batch_size, config.hidden_size
+        if not (config.input_dropout or config.dropout or config.dropconnect):
             return None
-        shape = (self.config.num_layers, batch_size, self.config.hidden_size)
-        masks: Floats = (rng.random(shape, np.float32) < keep).astype(self._dtype)
-        masks /= keep
-        return masks
+        inputs = _kept((B, self.vocab_size), config.input_dropout, rng) if config.input_dropout else None
+        outputs = None
+        if config.dropout:
+            outputs = _kept((L, B, H), config.dropout, rng).astype(self._dtype)
+            outputs /= 1 - config.dropout
+        recurrent = _kept((L, 4 * H, H), config.dropconnect, rng) if config.dropconnect else None
+        return Masks(inputs, outputs, recurrent)
 
     def loss_and_grads(
         self,
         window: Window,
         state: State,
-        masks: Floats | None = None,
+        masks: Masks | None = None,
         clip_error: float = 0.0,
         chars: int | None = None,
     ) -> tuple[float, Grads, State]:
@@ -92,7 +118,7 @@ class CharLSTM:
         Args:
             window: ids x and y [T, B].
             state: where the window before ended.
-            masks: from `dropout_masks`; without, nothing is dropped.
+            masks: from `draw_masks`; without, nothing is silenced.
             clip_error: see `lstm_backward`.
             chars: how many characters the mean is over, where the window is a part of a larger one.
 
@@ -107,10 +133,12 @@ class CharLSTM:
         loss, loss_cache = loss_forward(self.params, h, window.y, self._workspaces[-1])
         dh = loss_backward(self.params, loss_cache, chars, grads, self._workspaces[-1]).reshape(h.shape)
         for layer in reversed(range(self.config.num_layers)):
-            if masks is not None:
-                dh *= masks[layer]
+            if masks and masks.outputs is not None:
+                dh *= masks.outputs[layer]
             params, grads_of_layer = _of_layer(self.params, layer), _of_layer(grads, layer)
             dx = lstm_backward(params, dh, caches[layer], grads_of_layer, self._workspaces[layer], clip_error)
+            if masks:
+                self._thin(grads_of_layer, layer, masks)
             if dx is not None:
                 dh = dx
         return loss / chars, grads, after
@@ -131,23 +159,49 @@ class CharLSTM:
         return self._layers_forward(ids, state, None, backwards=False)[2]
 
     def _layers_forward(
-        self, ids: IntArray, state: State, masks: Floats | None, *, backwards: bool = True
+        self, ids: IntArray, state: State, masks: Masks | None, *, backwards: bool = True
     ) -> tuple[Floats, list[LSTMCache], State]:
         x: Inputs = ids
+        if masks and masks.inputs is not None:
+            seen = masks.inputs[np.arange(ids.shape[1]), ids]  # [T, B]
+            x = np.where(seen, ids, self.vocab_size)
         caches, hs, cs = [], [], []
         for layer, work in enumerate(self._workspaces[:-1]):
             params = _of_layer(self.params, layer)
+            if masks:
+                params = {name: _copied(param, name, work) for name, param in params.items()}
+                self._thin(params, layer, masks)
             x, h, c, cache = lstm_forward(params, x, state.h[layer], state.c[layer], work, backwards=backwards)
-            if masks is not None:
-                x = np.multiply(x, masks[layer], out=work.array("dropped h", *x.shape))
+            if masks and masks.outputs is not None:
+                x = np.multiply(x, masks.outputs[layer], out=work.array("dropped h", *x.shape))
             caches.append(cache)
             hs.append(h)
             cs.append(c)
         return cast(Floats, x), caches, State(np.stack(hs), np.stack(cs))
 
+    def _thin(self, arrays: Grads, layer: int, masks: Masks) -> None:
+        """Do to the weights of a layer, or to their gradients, what the masks do to them; in place."""
+        if masks.inputs is not None and layer == 0:
+            arrays["w_x"] *= 1 / (1 - self.config.input_dropout)
+        if masks.recurrent is not None:
+            arrays["w_h"] *= masks.recurrent[layer]
+            arrays["w_h"] *= 1 / (1 - self.config.dropconnect)
+
     @property
     def _dtype(self) -> np.dtype[np.floating]:
         return self.params["b_out"].dtype
+
+
+def _kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator) -> Bools:
+    """Draw which ones of many are kept, where a share of them is dropped."""
+    kept: Bools = rng.integers(0, 1 << 16, shape, np.uint16) < round((1 - dropped) * (1 << 16))
+    return kept
+
+
+def _copied(array: Floats, name: str, work: Workspace) -> Floats:
+    copy = work.array(f"copy of {name}", *array.shape)
+    copy[...] = array
+    return copy
 
 
 def _of_layer(arrays: Params, layer: int) -> Grads:
@@ -177,16 +231,18 @@ def new_model(
     """Return a model with fresh weights.
 
     `w_h` is orthogonal, gate by gate (Saxe, McClelland and Ganguli, 2014); the other weights are uniform within
-    1 / sqrt(H); biases are 0, but 1 for the forget gates, so that the cells start by remembering (Jozefowicz, Zaremba
-    and Sutskever, 2015). The loss is then close to ln V.
+    1 / sqrt(H). With `init` uniform, all are so within 0.5 / H instead. Biases are 0, but 1 for the forget gates, so
+    that the cells start by remembering (Jozefowicz, Zaremba and Sutskever, 2015). The loss is then close to ln V.
     """
     H = config.hidden_size
+    orthogonal = config.init == "orthogonal"
+    bound = H**-0.5 if orthogonal else 0.5 / H
     params: dict[str, Floats] = {}
     for name, shape in param_shapes(config, vocab_size).items():
-        if name.endswith("w_h"):
+        if name.endswith("w_h") and orthogonal:
             values = np.concatenate([_orthogonal(H, rng) for _ in range(4)])
-        elif name.endswith(("w_x", "w_out")):
-            values = rng.uniform(-(H**-0.5), H**-0.5, shape)
+        elif len(shape) == 2:
+            values = rng.uniform(-bound, bound, shape)
         else:
             values = np.zeros(shape)
         params[name] = values.astype(dtype)

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +14,9 @@ from charlstm.checkpoint import Checkpoint, Progress
 from charlstm.config import Config, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CharlstmError
+from charlstm.layers import Params
 from charlstm.model import CharLSTM, new_model
-from charlstm.optim import Adam, clip_by_global_norm, learning_rate_at
+from charlstm.optim import Optimizer, average_into, clip_by_global_norm, learning_rate_at
 from charlstm.vocab import Ids
 from charlstm.workers import Workers, available_cores
 
@@ -70,8 +72,9 @@ def start(config: Config, corpus: Corpus) -> Checkpoint:
     batches = batches_of(config, corpus.split(config.data.val_fraction)[0])
     rng = np.random.default_rng(config.train.seed)
     model = new_model(config.model, len(corpus.vocab), rng)
-    optimizer = Adam(model.params, config.train.beta1, config.train.beta2, config.train.epsilon)
-    progress = Progress(model, optimizer, model.zero_state(batches.batch_size), rng)
+    progress = Progress(model, Optimizer(model.params, config.train), model.zero_state(batches.batch_size), rng)
+    if config.train.average:
+        progress.average = model.copy().params
     fingerprint = {"chars": len(corpus.ids), "sha256": corpus.sha256}
     return Checkpoint(config, corpus.vocab, model.copy(), fingerprint, progress=progress)
 
@@ -185,10 +188,12 @@ def _steps(
     config = run.config.train
     total_steps = _total_steps(config, batches)
     begun = clock() - progress.elapsed_s
-    while (done := _share_done(config, progress, total_steps)) < 1:
+    plateaus, in_a_row = _plateaus(run.history)
+    while (done := _share_done(config, progress, total_steps)) < 1 and not 0 < config.patience <= in_a_row:
         if progress.step % len(batches) == 0 and not config.carry_around:
             progress.state = progress.model.zero_state(batches.batch_size)
-        learning_rate = learning_rate_at(config, done + 0.5 / total_steps if total_steps else done)
+        now = done + 0.5 / total_steps if total_steps else done
+        learning_rate = learning_rate_at(config, now, plateaus)
         loss, grad_norm = _step(config, progress, workers, batches[progress.step], learning_rate)
         if progress.skipped == _MOST_SKIPPED:
             raise CharlstmError(
@@ -211,6 +216,7 @@ def _steps(
             config, done, report.step - 1, total_steps
         ):
             report = _evaluated(run, progress, workers, report, val_ids)
+            plateaus, in_a_row = _plateaus(run.history)
             progress.elapsed_s = clock() - begun
         yield report
 
@@ -221,13 +227,15 @@ def _step(
     """Learn from one window; where the gradient is not finite, change nothing but the place in the text."""
     progress.step += 1
     with np.errstate(over="ignore", invalid="ignore"):
-        masks = progress.model.dropout_masks(window.x.shape[1], progress.rng)
+        masks = progress.model.draw_masks(window.x.shape[1], progress.rng)
         loss, grads, state = workers.loss_and_grads(window, progress.state, masks, config.clip_error)
         grad_norm = clip_by_global_norm(grads, config.clip_norm)
     progress.skipped += 1
     if math.isfinite(loss + grad_norm):
         progress.skipped = 0
         progress.optimizer.update(progress.model.params, grads, learning_rate)
+        if progress.average is not None:
+            average_into(progress.average, progress.model.params, config.average, progress.optimizer.updates)
         progress.state = state
         progress.loss_sum += loss
         progress.loss_steps += 1
@@ -235,18 +243,56 @@ def _step(
 
 
 def _evaluated(run: Checkpoint, progress: Progress, workers: Workers, report: Report, val_ids: Ids) -> Report:
-    """Evaluate the current weights, note it in the history, and keep them where they are the best."""
-    validates = len(val_ids) >= 2
-    loss = evaluate(workers, val_ids, eval_streams(val_ids)) if validates else math.inf
-    val_loss = loss if math.isfinite(loss) else None
+    """Evaluate the current weights and their average, note the better loss, and keep the best weights."""
     train_loss = progress.loss_sum / progress.loss_steps if progress.loss_steps else None
     progress.loss_sum, progress.loss_steps = 0.0, 0
+    loss, weights = _finite_loss(workers, val_ids), progress.model.params
+    if progress.average is not None:
+        with _exchanged(progress.model.params, progress.average):
+            loss_of_average = _finite_loss(workers, val_ids)
+        if loss_of_average <= loss:
+            loss, weights = loss_of_average, progress.average
+    val_loss = loss if math.isfinite(loss) else None
     best_loss = run.best["val_loss"] if run.best else None
-    is_best = not validates or (val_loss is not None and (best_loss is None or val_loss < best_loss))
+    is_best = len(val_ids) < 2 or (val_loss is not None and (best_loss is None or val_loss < best_loss))
     if is_best:
         run.best = {"step": report.step, "val_loss": val_loss}
-        run.model = progress.model.copy()
+        run.model = CharLSTM(run.config.model, weights).copy()
     entry: dict[str, Any] = {"step": report.step, "epoch": report.epoch, "chars": report.chars}
     entry |= {"train_loss": train_loss, "val_loss": val_loss, "learning_rate": report.learning_rate}
     run.history.append(entry)
     return replace(report, evaluated=True, train_loss=train_loss, val_loss=val_loss, is_best=is_best)
+
+
+def _finite_loss(workers: Workers, val_ids: Ids) -> float:
+    """Return the loss of the validation text; infinity where there is none, or where the loss is no number."""
+    loss = evaluate(workers, val_ids, eval_streams(val_ids)) if len(val_ids) >= 2 else math.inf
+    return loss if math.isfinite(loss) else math.inf
+
+
+@contextmanager
+def _exchanged(params: Params, others: Params) -> Iterator[None]:
+    """Put other values into parameters for a while; in place, since processes may have them in common."""
+    own = {name: param.copy() for name, param in params.items()}
+    try:
+        for name, param in params.items():
+            param[...] = others[name]
+        yield
+    finally:
+        for name, param in params.items():
+            param[...] = own[name]
+
+
+def _plateaus(history: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Return how many evaluations were no better than one before, and how many of these are the last ones in a row.
+
+    Where nothing validates, the training loss tells.
+    """
+    best, total, last = math.inf, 0, 0
+    for entry in history:
+        loss = entry["train_loss"] if entry["val_loss"] is None else entry["val_loss"]
+        if loss is not None and loss < best:
+            best, last = loss, 0
+        else:
+            total, last = total + 1, last + 1
+    return total, last

@@ -27,7 +27,7 @@ from threadpoolctl import ThreadpoolController
 from charlstm.batches import Window
 from charlstm.config import ModelConfig
 from charlstm.layers import Grads
-from charlstm.model import CharLSTM, State, joined
+from charlstm.model import CharLSTM, Masks, State, joined
 from charlstm.workspace import Floats
 
 _LEAST_STREAMS = 4  # of a process
@@ -88,14 +88,11 @@ class Workers:
         return self.model.zero_state(batch_size)
 
     def loss_and_grads(
-        self, window: Window, state: State, masks: Floats | None = None, clip_error: float = 0.0
+        self, window: Window, state: State, masks: Masks | None = None, clip_error: float = 0.0
     ) -> tuple[float, Grads, State]:
         """Do what the model's `loss_and_grads` does."""
         chars = window.x.size
-        requests = [
-            (window.of(k), state.of(k), None if masks is None else masks[:, k], clip_error, chars)
-            for k in self._parts(window)
-        ]
+        requests = [(window.of(k), state.of(k), masks and masks.of(k), clip_error, chars) for k in self._parts(window)]
         losses, grads, states = [], [], []
         for loss, grads_of_part, after in self._results("loss_and_grads", requests):
             losses.append(loss)

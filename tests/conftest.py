@@ -71,11 +71,6 @@ def arrays_of(run: Checkpoint) -> dict[str, np.ndarray]:
     """Return every array of a run, its training included, by name."""
     arrays = dict(run.model.params)
     if run.progress:
-        for prefix, params in (
-            ("params", run.progress.model.params),
-            ("m", run.progress.optimizer.m),
-            ("v", run.progress.optimizer.v),
-            ("state", run.progress.state._asdict()),
-        ):
+        for prefix, params in (*run.progress.arrays().items(), ("state", run.progress.state._asdict())):
             arrays |= {f"{prefix}.{name}": array for name, array in params.items()}
     return arrays

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -91,9 +92,27 @@ def lstm_gradients(w_x, w_h, b, xs, dhs, h0, c0, clip_error=0.0):
     return dw_x, dw_h, db, dxs
 
 
-def adam_step(param, grad, m, v, n, rate, beta1, beta2, epsilon):
-    """One update of one number; n counts from 1. Returns param, m, v."""
-    m = beta1 * m + (1 - beta1) * grad
-    v = beta2 * v + (1 - beta2) * grad**2
-    m_hat, v_hat = m / (1 - beta1**n), v / (1 - beta2**n)
-    return param - rate * m_hat / (math.sqrt(v_hat) + epsilon), m, v
+@dataclass
+class Weight:
+    """One number that is learnt, with its moments."""
+
+    value: float
+    m: float = 0.0
+    v: float = 0.0
+
+
+def update(weight, grad, n, rate, *, optimizer, beta1, beta2, epsilon, momentum, nesterov, l2, weight_decay, **_):
+    """One update of one number, n counts from 1; each rule as its paper has it."""
+    grad += l2 * weight.value
+    if optimizer == "adam":
+        weight.m = beta1 * weight.m + (1 - beta1) * grad
+        weight.v = beta2 * weight.v + (1 - beta2) * grad**2
+        m_hat, v_hat = weight.m / (1 - beta1**n), weight.v / (1 - beta2**n)
+        step = m_hat / (math.sqrt(v_hat) + epsilon)
+    elif optimizer == "rmsprop":
+        weight.v = beta2 * weight.v + (1 - beta2) * grad**2
+        step = grad / (math.sqrt(weight.v) + epsilon)
+    else:
+        weight.m = momentum * weight.m + grad
+        step = grad + momentum * weight.m if nesterov else weight.m
+    weight.value = weight.value - rate * weight_decay * weight.value - rate * step

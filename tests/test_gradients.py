@@ -38,16 +38,54 @@ def test_gradients_agree_with_finite_differences_for_every_parameter(num_layers,
         assert error < 1e-6, name
 
 
-def test_gradients_agree_with_finite_differences_under_dropout(rng):
-    model = larger_weights(new_model(ModelConfig(hidden_size=8, num_layers=2, dropout=0.4), 5, rng, np.float64), rng)
+MASKED = {
+    "dropout": {"dropout": 0.4},
+    "input dropout": {"input_dropout": 0.4},
+    "dropconnect": {"dropconnect": 0.4},
+    "all": {"dropout": 0.3, "input_dropout": 0.2, "dropconnect": 0.5},
+}
+
+
+@pytest.mark.parametrize("masked", MASKED)
+def test_gradients_agree_with_finite_differences_where_something_is_silenced(masked, rng):
+    config = ModelConfig(hidden_size=8, num_layers=2, **MASKED[masked])
+    model = larger_weights(new_model(config, 5, rng, np.float64), rng)
     window, state = two_windows(model, rng)
 
     def same_masks():
-        return model.loss_and_grads(window, state, model.dropout_masks(3, np.random.default_rng(11)))
+        return model.loss_and_grads(window, state, model.draw_masks(3, np.random.default_rng(11)))
 
     grads = {name: grad.copy() for name, grad in same_masks()[1].items()}
     for name, param in model.params.items():
         assert relative_error(lambda: same_masks()[0], param, grads[name], rng) < 1e-6, name
+
+
+def test_what_is_silenced_is_silenced_and_the_rest_scaled_up(rng):
+    """The masked model equals an ordinary one whose weights, inputs and outputs are masked by hand."""
+    config = ModelConfig(hidden_size=6, num_layers=1, dropout=0.5, input_dropout=0.25, dropconnect=0.4)
+    model = larger_weights(new_model(config, 5, rng, np.float64), rng)
+    window, state = two_windows(model, rng, T=7, B=1)
+    masks = model.draw_masks(1, np.random.default_rng(2))
+    assert not any(mask.all() for mask in masks)
+    assert masks.inputs[0, window.x[:, 0]].any()
+    by_hand = model.copy()
+    by_hand.params["layer0.w_x"] *= masks.inputs[0] / 0.75
+    by_hand.params["layer0.w_h"] *= masks.recurrent[0] / 0.6
+    by_hand.params["w_out"] *= masks.outputs[0, 0]
+    assert set(np.unique(masks.outputs)) == {0.0, 2.0}
+    loss, _, after = model.loss_and_grads(window, state, masks)
+    expected, state_by_hand = by_hand.loss(window, state)
+    assert loss == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(after.h, state_by_hand.h, rtol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_masks_silence_the_share_that_was_asked_for(share, rng):
+    config = ModelConfig(hidden_size=128, dropout=share, input_dropout=share, dropconnect=share)
+    masks = new_model(config, 100, rng).draw_masks(64, rng)
+    for mask in masks:
+        assert (mask == 0).mean() == pytest.approx(share, abs=5 * (share * (1 - share) / mask.size) ** 0.5)
+    assert new_model(ModelConfig(hidden_size=4), 5, rng).draw_masks(2, rng) is None
 
 
 def test_the_gradient_check_rejects_a_gradient_that_is_wrong_by_a_thousandth(rng):

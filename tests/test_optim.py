@@ -1,5 +1,6 @@
-"""Adam, clipping and the schedule, against their textbook forms."""
+"""Optimisers, averages, clipping and the schedules, against their textbook forms."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,30 +8,65 @@ import pytest
 import reference
 
 from charlstm.config import TrainConfig
-from charlstm.optim import Adam, clip_by_global_norm, learning_rate_at
+from charlstm.optim import Optimizer, average_into, clip_by_global_norm, learning_rate_at
+
+RULES = {
+    "adam": {},
+    "adam as published": {"beta2": 0.999},
+    "adam without memory": {"beta1": 0.0, "beta2": 0.5, "epsilon": 0.1},
+    "adamw": {"weight_decay": 0.3},
+    "adam with an L2 penalty": {"l2": 0.3},
+    "rmsprop": {"optimizer": "rmsprop"},
+    "sgd": {"optimizer": "sgd"},
+    "sgd with an L2 penalty": {"optimizer": "sgd", "l2": 0.1},
+    "momentum": {"optimizer": "sgd", "momentum": 0.9},
+    "nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+}
 
 
-@pytest.mark.parametrize(("beta1", "beta2", "epsilon"), [(0.9, 0.999, 1e-8), (0.9, 0.99, 1e-8), (0.0, 0.5, 0.1)])
-def test_ten_updates_equal_those_of_the_textbook(beta1, beta2, epsilon, rng):
+@pytest.mark.parametrize("rule", RULES)
+def test_ten_updates_equal_those_of_the_textbook(rule, rng):
+    config = TrainConfig(**RULES[rule])
     params = {"a": rng.standard_normal((3, 2)), "b": rng.standard_normal(4)}
-    twins = {name: [(float(p), 0.0, 0.0) for p in param.ravel()] for name, param in params.items()}
-    adam = Adam(params, beta1, beta2, epsilon)
+    twins = {name: [reference.Weight(float(p)) for p in param.ravel()] for name, param in params.items()}
+    optimizer = Optimizer(params, config)
     for n in range(1, 11):
         grads = {name: rng.standard_normal(param.shape) for name, param in params.items()}
-        adam.update(params, grads, 0.1 / n)
+        optimizer.update(params, grads, 0.1 / n)
         for name, twin in twins.items():
-            for k, grad in enumerate(grads[name].ravel()):
-                p, m, v = twin[k]
-                twin[k] = reference.adam_step(p, float(grad), m, v, n, 0.1 / n, beta1, beta2, epsilon)
-            np.testing.assert_allclose(params[name].ravel(), [p for p, _, _ in twin], rtol=1e-12)
+            for weight, grad in zip(twin, grads[name].ravel(), strict=True):
+                reference.update(weight, float(grad), n, 0.1 / n, **dataclasses.asdict(config))
+            np.testing.assert_allclose(params[name].ravel(), [weight.value for weight in twin], rtol=1e-12)
 
 
-def test_updates_change_the_parameters_in_place_and_keep_their_type(rng):
-    param = rng.standard_normal(5).astype(np.float32)
-    params = {"a": param}
-    Adam(params).update(params, {"a": np.ones(5, np.float32)}, 0.1)
-    assert params["a"] is param
-    assert param.dtype == np.float32
+def test_updates_change_the_parameters_in_place_and_keep_their_type_and_the_gradients(rng):
+    for rule in RULES.values():
+        param, grads = rng.standard_normal(5).astype(np.float32), {"a": np.ones(5, np.float32)}
+        params = {"a": param}
+        before = param.copy()
+        Optimizer(params, TrainConfig(**rule)).update(params, grads, 0.1)
+        assert params["a"] is param
+        assert param.dtype == np.float32
+        assert (param != before).all()
+        assert (grads["a"] == 1).all()
+
+
+def test_large_parameters_are_updated_to_the_last_number(rng):
+    params, grads = {"a": np.zeros(100_001, np.float32)}, {"a": np.ones(100_001, np.float32)}
+    Optimizer(params, TrainConfig()).update(params, grads, 0.5)
+    np.testing.assert_allclose(params["a"], -0.5, rtol=1e-5)
+
+
+def test_the_average_is_the_one_of_its_equation(rng):
+    history = rng.standard_normal((50, 3))
+    average, expected = {"a": history[0].copy()}, history[0].copy()
+    for n, values in enumerate(history, 1):
+        average_into(average, {"a": values}, 0.7, n)
+        decay = min(0.7, n / (n + 10))
+        expected = decay * expected + (1 - decay) * values
+    np.testing.assert_allclose(average["a"], expected, rtol=1e-12)
+    last = sum(0.3 * 0.7**age * values for age, values in enumerate(history[::-1][:20]))
+    np.testing.assert_allclose(average["a"], last, atol=0.01)  # what is old is forgotten
 
 
 def test_clipping_scales_all_gradients_together():
@@ -65,6 +101,24 @@ def test_the_rate_rises_and_falls_by_a_cosine():
     np.testing.assert_allclose(rates, [0, 1, 2, 1, 0], atol=1e-12)
 
 
+def test_the_rate_falls_in_a_straight_line():
+    config = TrainConfig(learning_rate=2.0, warmup_fraction=0.2, schedule="linear")
+    rates = [learning_rate_at(config, progress) for progress in (0.1, 0.2, 0.4, 0.6, 1)]
+    np.testing.assert_allclose(rates, [1, 2, 1.5, 1, 0], atol=1e-12)
+
+
+def test_the_rate_falls_in_steps():
+    config = TrainConfig(learning_rate=2.0, warmup_fraction=0, schedule="step", decay_factor=0.1, decay_every=0.25)
+    rates = [learning_rate_at(config, progress) for progress in (0, 0.24, 0.25, 0.49, 0.75, 0.99)]
+    np.testing.assert_allclose(rates, [2, 2, 0.2, 0.2, 0.002, 0.002])
+
+
+def test_the_rate_falls_with_each_plateau():
+    config = TrainConfig(learning_rate=2.0, warmup_fraction=0.1, schedule="plateau")
+    assert [learning_rate_at(config, 0.5, plateaus) for plateaus in (0, 1, 3)] == [2, 1, 0.25]
+    assert learning_rate_at(config, 0.05) == 1
+
+
 def test_a_constant_rate_stays():
     config = TrainConfig(learning_rate=2.0, warmup_fraction=0, schedule="constant")
     assert {learning_rate_at(config, k / 7) for k in range(8)} == {2.0}
@@ -73,10 +127,10 @@ def test_a_constant_rate_stays():
 
 def test_moments_that_no_gradient_feeds_end_as_zero_and_not_as_slow_subnormal_numbers():
     params, grads = {"w": np.ones(4, np.float32)}, {"w": np.array([1, 1e-3, 1e-6, 1e-9], np.float32)}
-    adam = Adam(params, 0.9, 0.99)
+    adam = Optimizer(params, TrainConfig())
     adam.update(params, grads, 0.01)
     grads["w"][...] = 0
     for _ in range(12_000):
         adam.update(params, grads, 0.01)
-    assert not adam.m["w"].any()
-    assert not adam.v["w"].any()
+    assert not adam.moments["m"]["w"].any()
+    assert not adam.moments["v"]["w"].any()

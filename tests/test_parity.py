@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from charlstm.batches import Window
-from charlstm.config import ModelConfig
+from charlstm.config import ModelConfig, TrainConfig
 from charlstm.model import State, new_model
-from charlstm.optim import Adam, clip_by_global_norm
+from charlstm.optim import Optimizer, clip_by_global_norm
 
 if os.environ.get("CHARLSTM_REQUIRE_TORCH"):
     import torch  # where parity must be shown, a missing PyTorch is a failure
@@ -88,13 +88,31 @@ def test_loss_state_and_gradients_equal_those_of_pytorch(dtype, tolerance, num_l
         assert relative(reordered(grad) if layer else grad, expected) < tolerance, name
 
 
+OPTIMIZERS = {
+    "adam": ({}, torch.optim.Adam, {"betas": (0.9, 0.99)}),
+    "adam with an L2 penalty": ({"l2": 0.2}, torch.optim.Adam, {"betas": (0.9, 0.99), "weight_decay": 0.2}),
+    "adamw": ({"weight_decay": 0.2}, torch.optim.AdamW, {"betas": (0.9, 0.99), "weight_decay": 0.2}),
+    "rmsprop": ({"optimizer": "rmsprop"}, torch.optim.RMSprop, {"alpha": 0.99}),
+    "sgd": ({"optimizer": "sgd", "l2": 0.2}, torch.optim.SGD, {"weight_decay": 0.2}),
+    "momentum": ({"optimizer": "sgd", "momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9}),
+    "nesterov": (
+        {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+        torch.optim.SGD,
+        {"momentum": 0.9, "nesterov": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize(("dtype", "tolerance"), CASES)
-def test_ten_updates_with_adam_and_clipping_equal_those_of_pytorch(dtype, tolerance, rng):
+def test_ten_updates_with_clipping_equal_those_of_pytorch(dtype, tolerance, name, rng):
+    values, optimizer, options = OPTIMIZERS[name]
     model, window, state = setting(dtype, 1, rng)
     twin = Twin(model)
     twin.lstm.bias_hh_l0.requires_grad_(False)  # we have one bias where PyTorch has two
-    theirs = torch.optim.Adam((p for p in twin.parameters() if p.requires_grad), lr=0.01, betas=(0.9, 0.99), eps=1e-8)
-    ours = Adam(model.params, 0.9, 0.99, 1e-8)
+    learnt = [p for p in twin.parameters() if p.requires_grad]
+    theirs = optimizer(learnt, lr=0.01, **options)
+    ours = Optimizer(model.params, TrainConfig(**values))
     for _ in range(10):
         loss, grads, _ = model.loss_and_grads(window, state)
         clip_by_global_norm(grads, 0.1)
@@ -102,9 +120,9 @@ def test_ten_updates_with_adam_and_clipping_equal_those_of_pytorch(dtype, tolera
         theirs.zero_grad()
         torch_loss, _ = twin.loss(window, state)
         torch_loss.backward()
-        gradients = [p.grad for p in twin.parameters() if p.requires_grad]
+        gradients = [p.grad for p in learnt]
         torch.nn.utils.clip_grads_with_norm_(  # without the 1e-6 that clip_grad_norm_ adds to the norm
-            [p for p in twin.parameters() if p.requires_grad], 0.1, torch.nn.utils.get_total_norm(gradients) - 1e-6
+            learnt, 0.1, torch.nn.utils.get_total_norm(gradients) - 1e-6
         )
         theirs.step()
         assert abs(loss - torch_loss.item()) < 20 * tolerance

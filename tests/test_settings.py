@@ -90,7 +90,7 @@ def test_what_is_no_rate_is_refused(value, tmp_path):
         ("train:\n  ? [a, b]\n  : 1\n", r"a list stands where a name belongs"),
         ("train:\n  steps: 3\n  time: 3s\n", r"give only one of steps and time"),
         ("train:\n  time: 90\n", r"time: 90 is not a length of time such as 90s, 10m or 1.5h"),
-        ("train:\n  schedule: cosin\n", r"cosin is not one of cosine, constant"),
+        ("train:\n  schedule: cosin\n", r"cosin is not one of cosine, linear, constant, step, plateau"),
         (b"train:\n  seed: \xff\n", r"not UTF-8 \(byte 15\)"),
         ("train:\n  seed: \x01\n", r"my.yaml"),
         ("#" * 200_000, r"larger than"),
@@ -146,7 +146,7 @@ def test_sections_rebuild_the_configuration():
     assert config_from_sections(config.sections()) == config
 
 
-@pytest.mark.parametrize("change", [lambda s: s.pop("data"), lambda s: s["model"].pop("dropout"), lambda s: s["model"].update(x=1), lambda s: s["model"].update(hidden_size=1.5), lambda s: s.update(data=3)])  # fmt: skip
+@pytest.mark.parametrize("change", [lambda s: s.pop("data"), lambda s: s["model"].update(x=1), lambda s: s["model"].update(hidden_size=1.5), lambda s: s.update(data=3)])  # fmt: skip
 def test_sections_that_are_not_settings_are_refused(change):
     sections = Config().sections()
     change(sections)
@@ -177,3 +177,9 @@ def test_integers_read_back(value):
 @given(st.floats(0, 1e6))
 def test_numbers_read_back(value):
     assert number(0, 1e6).parse(repr(value)) == value
+
+
+def test_settings_that_an_older_version_did_not_have_are_at_their_defaults():
+    sections = Config().replace(hidden_size=7).sections()
+    del sections["train"]["patience"], sections["model"]["dropconnect"]
+    assert config_from_sections(sections) == Config().replace(hidden_size=7)

@@ -16,7 +16,12 @@ VARIANTS = {
     "classic": {"batch_size": 1, "clip_norm": 0, "clip_error": 6, "carry_around": True, "schedule": "constant"},
     "in epochs": {"epochs": 1.2},
     "without validation": {"val_fraction": 0},
-    "streams for two cores": {"batch_size": 8, "dropout": 0.2},
+    "streams for two cores": {"batch_size": 8, "dropout": 0.2, "dropconnect": 0.2, "input_dropout": 0.1},
+    "average": {"average": 0.9, "schedule": "linear"},
+    "momentum": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.5, "schedule": "step"},
+    "rmsprop": {"optimizer": "rmsprop", "dropconnect": 0.3, "weight_decay": 0.1, "l2": 0.001},
+    "plateau": {"optimizer": "sgd", "learning_rate": 20.0, "evals": 10, "schedule": "plateau"},
+    "patience": {"learning_rate": 5.0, "schedule": "constant", "evals": 20, "patience": 3},
 }
 
 
@@ -173,6 +178,55 @@ def test_the_best_weights_are_kept(corpus):
     assert run.best["val_loss"] == min(losses)
     val_ids = corpus.split(0.1)[1]
     assert evaluate(run.model, val_ids, eval_streams(val_ids)) == min(losses)
+
+
+def test_the_average_of_the_weights_is_evaluated_beside_them_and_the_better_kept(corpus):
+    plain, _ = finished(SMALL.replace(schedule="constant", learning_rate=0.05), corpus)
+    averaged, _ = finished(SMALL.replace(schedule="constant", learning_rate=0.05, average=0.9), corpus)
+    pairs = list(zip(averaged.history, plain.history, strict=True))
+    assert all(ours["train_loss"] == theirs["train_loss"] for ours, theirs in pairs)  # it changes nothing in training
+    assert all(ours["val_loss"] <= theirs["val_loss"] for ours, theirs in pairs)
+    assert averaged.best["val_loss"] < plain.best["val_loss"]
+    val_ids = corpus.split(0.1)[1]
+    assert evaluate(averaged.model, val_ids, eval_streams(val_ids)) == averaged.best["val_loss"]
+
+
+def test_a_bad_average_does_no_harm(corpus):
+    plain, _ = finished(SMALL, corpus)
+    run = start(SMALL.replace(average=0.9), corpus)
+    for _ in train(run, corpus):
+        for array in run.progress.average.values():
+            array[...] = np.nan
+    assert [entry["val_loss"] for entry in run.history] == [entry["val_loss"] for entry in plain.history]
+    the_same(run, plain)
+
+
+def test_a_run_that_gets_no_better_ends_early(corpus):
+    run, reports = finished(SMALL.replace(**VARIANTS["patience"]), corpus)
+    losses = [report.val_loss for report in reports if report.evaluated]
+    assert run.progress is None
+    assert reports[-1].step < 40
+    assert min(losses[:-3]) < min(losses[-3:])
+    assert len(losses) - 4 == losses.index(min(losses))
+
+
+def test_the_rate_is_halved_after_each_evaluation_that_is_no_better_than_one_before(corpus):
+    _, reports = finished(SMALL.replace(**VARIANTS["plateau"], warmup_fraction=0), corpus)
+    rate, best, halved = 20.0, math.inf, 0
+    for report in reports:
+        assert report.learning_rate == rate
+        if report.evaluated and report.val_loss >= best:
+            rate, halved = rate / 2, halved + 1
+        if report.evaluated:
+            best = min(best, report.val_loss)
+    assert 0 < halved < 10
+
+
+def test_without_validation_the_training_loss_ends_a_run(corpus):
+    _, reports = finished(SMALL.replace(**VARIANTS["patience"], val_fraction=0), corpus)
+    losses = [report.train_loss for report in reports if report.evaluated]
+    assert reports[-1].step < 40
+    assert len(losses) - 4 == losses.index(min(losses))
 
 
 def test_one_gradient_that_is_not_finite_changes_nothing_and_is_reported(corpus, monkeypatch):

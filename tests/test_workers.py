@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(
 
 def setting(dropout=0.0, B=13):
     rng = np.random.default_rng(4)
-    model = new_model(ModelConfig(hidden_size=24, num_layers=2, dropout=dropout), 17, rng)
+    shares = {"dropout": dropout, "input_dropout": dropout / 2, "dropconnect": dropout}
+    model = new_model(ModelConfig(hidden_size=24, num_layers=2, **shares), 17, rng)
     ids = rng.integers(0, 17, (13, B))
     return model, Window(ids[:-1], ids[1:]), model.zero_state(B)
 
@@ -30,7 +31,7 @@ def two_updates(model, computes, window, state):
     """Compute twice, with other weights the second time; return everything that comes out."""
     results = []
     for seed in (1, 2):
-        masks = model.dropout_masks(window.x.shape[1], np.random.default_rng(seed))
+        masks = model.draw_masks(window.x.shape[1], np.random.default_rng(seed))
         loss, grads, state = computes.loss_and_grads(window, state, masks)
         results.append({"loss": loss, "h": state.h, "c": state.c, **{k: grad.copy() for k, grad in grads.items()}})
         for name, grad in grads.items():
