@@ -84,6 +84,11 @@ def batches_of(config: Config, ids: Ids) -> Batches:
     return fitted(ids, config.train.batch_size, config.train.seq_len)
 
 
+def validation_part(config: Config, val_ids: Ids) -> Ids:
+    """Return as much of the validation text as is evaluated while training."""
+    return val_ids[: max(config.train.eval_chars, 2) if config.train.eval_chars else None]
+
+
 def train(run: Checkpoint, corpus: Corpus, clock: Callable[[], float] = time.monotonic) -> Iterator[Report]:
     """Train, one window per report, until the end that the settings name; then drop what only training needs.
 
@@ -102,7 +107,7 @@ def train(run: Checkpoint, corpus: Corpus, clock: Callable[[], float] = time.mon
     if progress is None:
         return
     train_ids, val_ids = corpus.split(run.config.data.val_fraction)
-    val_ids = val_ids[: max(config.eval_chars, 2) if config.eval_chars else None]
+    val_ids = validation_part(run.config, val_ids)
     batches = batches_of(run.config, train_ids)
     if progress.state.h.shape[1] != batches.batch_size:  # the text is another one, and shorter or longer
         progress.state = progress.model.zero_state(batches.batch_size)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,30 @@ def test_train_sample_score_and_info_work_together(text_file, tmp_path):
     info = json.loads(charlstm("info", "--json", "model.npz", cwd=tmp_path).stdout)
     assert (info["finished"], info["step"], info["config"]["model"]["hidden_size"]) == (True, 60, 12)
     assert "12 units" in charlstm("info", "model.npz", cwd=tmp_path).stdout
+
+
+def test_a_run_says_what_to_hold_its_loss_against_and_how_much_it_copies(text_file, tmp_path):
+    command = ["train", text_file, "--hidden-size", 16, "--steps", 60]
+    said = charlstm(*command, cwd=tmp_path).stderr
+    assert re.search(r"bits per character: uniform 4\.\d+, frequencies \d\.\d+, 6-gram \d\.\d+, xz -9 \d\.\d+\n", said)
+    assert re.search(r"\nAt the best step, \d+ of 60: training loss \d\.\d+, validation loss \d\.\d+", said)
+    assert re.search(
+        r"\nOf a sample of 2,000 characters, \d+\.\d% of the runs of 20 .*the longest run has \d+: '", said
+    )
+    assert "Of as much" not in said  # the validation text is shorter
+    with_resume = charlstm(*command, "--resume", cwd=tmp_path).stderr
+    assert "At the best" not in with_resume
+
+
+def test_a_score_is_held_against_what_simpler_models_reach(text_file, model):
+    plain = charlstm("score", "--ckpt", model, text_file).stdout
+    with_yardsticks = charlstm("score", "--ckpt", model, text_file, "--yardsticks", text_file).stdout
+    assert with_yardsticks.startswith(plain)
+    assert re.search(r"simpler models, in bits per character: uniform 4.*6-gram 1", with_yardsticks)
+    done = charlstm("score", "--ckpt", model, text_file, "--yardsticks", text_file, "--json")
+    values = json.loads(done.stdout)["yardsticks_nats_per_char"]
+    assert values["uniform"] > values["frequencies"] > values["6-gram"]
+    assert "missing.txt" in error_line(charlstm("score", "--ckpt", model, text_file, "--yardsticks", "missing.txt"), 2)
 
 
 def test_quiet_says_nothing(text_file, tmp_path):

@@ -130,8 +130,14 @@ def sample(checkpoint: str, length: int, temperature: float, prime: str, seed: i
 @_checkpoint
 @click.argument("text", metavar="FILE...", nargs=-1, required=True)
 @kind_option("--encoding", kind=ENCODINGS, help="Encoding of the text; the one of the training text unless given.")
+@kind_option(
+    "--yardsticks",
+    kind=name(),
+    metavar="CORPUS",
+    help="Say too what simpler models reach (letter frequencies, 6-grams, xz) that have learnt from this text.",
+)
 @_json
-def score(checkpoint: str, text: tuple[str, ...], encoding: str | None, as_json: bool) -> None:
+def score(checkpoint: str, text: tuple[str, ...], encoding: str | None, yardsticks: str | None, as_json: bool) -> None:
     """Say how well a model predicts a text.
 
     Prints nats and bits per character (less is better) and the perplexity.
@@ -141,10 +147,11 @@ def score(checkpoint: str, text: tuple[str, ...], encoding: str | None, as_json:
     \b
     charlstm score --ckpt model.npz other.txt
     charlstm score --ckpt model.npz --json - < other.txt
+    charlstm score --ckpt model.npz other.txt --yardsticks corpus.txt
     """
     from charlstm.cli.reading import print_score
 
-    print_score(checkpoint, text, encoding, as_json)
+    print_score(checkpoint, text, encoding, yardsticks, as_json)
 
 
 @cli.command()

@@ -8,12 +8,14 @@ import numpy as np
 
 from charlstm.checkpoint import Checkpoint, load
 from charlstm.cli.display import as_json, bits, printable
+from charlstm.cli.words import in_bits
 from charlstm.config import SECTIONS, SETTINGS
 from charlstm.corpus import read_corpus, unix_newlines
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.sampling import generate
 from charlstm.training import evaluate
 from charlstm.vocab import UnknownCharactersError
+from charlstm.yardsticks import yardsticks
 
 _QUIET = np.errstate(over="ignore", invalid="ignore")  # a broken model is told in one line, not in warnings
 
@@ -43,25 +45,32 @@ def write_sample(path: str, length: int, temperature: float, prime: str, seed: i
 
 
 @_QUIET
-def print_score(path: str, texts: Sequence[str], encoding: str | None, json: bool) -> None:
-    """Print the loss of a text."""
+def print_score(path: str, texts: Sequence[str], encoding: str | None, learnt_from: str | None, json: bool) -> None:
+    """Print the loss of a text, and those of simpler models that have learnt from another."""
     checkpoint = _loaded(path)
-    corpus = read_corpus(texts, encoding or checkpoint.config.data.encoding)
+    encoding = encoding or checkpoint.config.data.encoding
+    corpus = read_corpus(texts, encoding)
     ids, unknown = corpus.with_vocab(checkpoint.vocab)
     if len(ids) < 2:
         raise CharlstmError(f"too few characters to score: the model knows {len(ids)} of the text's, two are the least")
     nats = evaluate(checkpoint.model, ids)
     if not math.isfinite(nats):
         raise CharlstmError("the model is broken: its weights are so large that its predictions are not numbers")
+    simpler: dict[str, float] = {}
+    if learnt_from is not None:
+        simpler = yardsticks(read_corpus(learnt_from, encoding).with_vocab(checkpoint.vocab)[0], ids, checkpoint.vocab)
     perplexity = math.exp(nats) if nats < 700 else math.inf
     chars = len(ids) - 1
     if json:
         values = {"chars": chars, "nats_per_char": nats, "bpc": bits(nats), "perplexity": perplexity}
-        print(as_json({**values, "unknown_chars": unknown}, indent=2))
+        in_nats = {"yardsticks_nats_per_char": simpler} if simpler else {}
+        print(as_json({**values, "unknown_chars": unknown, **in_nats}, indent=2))
         return
     left_out = f"; {unknown:,} unknown ones left out" if unknown else ""
     print(f"{nats:.4f} nats per character, {bits(nats):.4f} bits per character, perplexity {perplexity:.3f}")
     print(f"over {chars:,} characters{left_out}")
+    if simpler:
+        print(f"simpler models, in bits per character: {in_bits(simpler)}")
 
 
 def _loaded(path: str) -> Checkpoint:

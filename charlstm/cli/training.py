@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from charlstm.checkpoint import Checkpoint, load, remove_stale, save, temporary_beside
-from charlstm.cli.display import Display, Log, bits
+from charlstm.cli.display import Display, Log
+from charlstm.cli.words import conclude, finish, introduce
 from charlstm.config import LIMITS, Config
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.errors import CharlstmError, UsageError
@@ -62,9 +63,9 @@ def run_training(
 
     display = Display(quiet, (run.best or {}).get("val_loss"))
     if run.progress is None:
-        _finish(display, run, out, "is finished already")
+        finish(display, run, out, "is finished already")
         return 0
-    _introduce(display, run, corpus)
+    introduce(display, run, corpus)
     with _signals() as received, warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: display.say(str(message))
@@ -75,7 +76,8 @@ def run_training(
             log_file.close()
         save(run, out)
     if run.progress is None:
-        _finish(display, run, out, "is finished")
+        conclude(display, run, corpus)
+        finish(display, run, out, "is finished")
         return 0
     display.say(f"Stopped after step {run.progress.step:,} and saved as {out}. To go on:")
     display.say(f"    {_command_to_go_on(paths, out, log, quiet)}")
@@ -212,30 +214,3 @@ def _command_to_go_on(paths: Sequence[str], out: str, log: str | None, quiet: bo
     extras = (["--log", log] if log else []) + (["--quiet"] if quiet else [])
     piped = "    (with the same text on standard input)" if "-" in paths else ""
     return shlex.join(["charlstm", "train", *files, "-o", out, *extras, "--resume"]) + piped
-
-
-def _introduce(display: Display, run: Checkpoint, corpus: Corpus) -> None:
-    config = run.config
-    train_ids, val_ids = corpus.split(config.data.val_fraction)
-    batches = batches_of(config, train_ids)
-    parameters = sum(param.size for param in run.model.params.values())
-    display.say(
-        f"{len(train_ids):,} characters to train on, {len(val_ids):,} to validate, {len(run.vocab)} different ones; "
-        f"{config.model.num_layers} x {config.model.hidden_size} units, {parameters:,} parameters"
-    )
-    if (batches.batch_size, batches.seq_len) != (config.train.batch_size, config.train.seq_len):
-        display.say(
-            f"The text is short: {batches.batch_size} streams of {batches.seq_len} characters at a time, instead of "
-            f"{config.train.batch_size} of {config.train.seq_len}"
-        )
-    if config.data.val_fraction and len(val_ids) < 2:
-        display.say("The text is too short to set a part aside: there is no validation, the last weights are kept")
-
-
-def _finish(display: Display, run: Checkpoint, out: str, how: str) -> None:
-    best = run.best or {"step": 0, "val_loss": None}
-    loss = best["val_loss"]
-    result = "" if loss is None else f": validation loss {loss:.3f} nats, {bits(loss):.3f} bits per character"
-    display.say(
-        f"{out} {how}{result}, at step {best['step']:,}. Next:\n    {shlex.join(['charlstm', 'sample', '--ckpt', out])}"
-    )

@@ -1,0 +1,34 @@
+"""Ask a model for sums: `a+b=` is the prime, what it writes then, always the likeliest, must be the sum."""
+
+import click
+import numpy as np
+
+from charlstm import CharLSTM, Vocab, generate, load
+
+
+def answer(model: CharLSTM, vocab: Vocab, question: str, length: int) -> str:
+    text = "".join(generate(model, vocab, length, rng=np.random.default_rng(0), temperature=0, prime=question))
+    return text.partition("\n")[0]
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.argument("exam", type=click.File())
+@click.option("--count", default=1000, show_default=True, help="How many sums to ask for.")
+def main(checkpoint: str, exam: click.utils.LazyFile, count: int) -> None:
+    """Ask the model CHECKPOINT for the sums in the file EXAM."""
+    run = load(checkpoint)
+    wrong = []
+    questions = [line.rstrip("\n") for line, _ in zip(exam, range(count), strict=False)]
+    for sum in questions:
+        question, _, right = sum.partition("=")
+        given = answer(run.model, run.vocab, question + "=", len(right) + 1)
+        if given != right:
+            wrong.append(f"{question}={given}, not {right}")
+    print(f"{len(questions) - len(wrong):,} of {len(questions):,} sums are right")
+    print("\n".join(wrong[:10]))
+    raise SystemExit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
