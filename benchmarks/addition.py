@@ -1,5 +1,7 @@
 """Ask a model for sums: `a+b=` is the prime, what it writes then, always the likeliest, must be the sum."""
 
+from typing import TextIO
+
 import click
 import numpy as np
 
@@ -15,7 +17,7 @@ def answer(model: CharLSTM, vocab: Vocab, question: str, length: int) -> str:
 @click.argument("checkpoint")
 @click.argument("exam", type=click.File())
 @click.option("--count", default=1000, show_default=True, help="How many sums to ask for.")
-def main(checkpoint: str, exam: click.utils.LazyFile, count: int) -> None:
+def main(checkpoint: str, exam: TextIO, count: int) -> None:
     """Ask the model CHECKPOINT for the sums in the file EXAM."""
     run = load(checkpoint)
     wrong = []
