@@ -1,9 +1,92 @@
-"""What suits a text, and what a run has shown."""
+"""What suits a text and the time there is, what it will cost, and what a run has shown."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
 
 from charlstm.checkpoint import Checkpoint
+from charlstm.config import Config
+from charlstm.corpus import Corpus
+from charlstm.model import param_shapes
+from charlstm.training import start, train
+from charlstm.workers import available_cores
 
+RARE = 10  # a character that stands less often than this in a text can hardly be learnt
+_REFERENCE = Config().replace(hidden_size=256, batch_size=16, seq_len=48)
+_WARM_UP_STEPS = 3  # in which processes start, and memory is touched for the first time
+_MEASURED_S = 0.5
+_LINES_CHARS = 20_000_000  # in which lines are compared
 _RISEN = 0.005  # of the best validation loss: what is more than noise
 _CLOSE = 0.03  # of the validation loss: a gap that says that the training text is not known any better
+
+
+def advised(
+    corpus: Corpus, given: Mapping[str, Any], speed: Callable[[Config, Corpus], float] | None = None
+) -> dict[str, Any]:
+    """Return the settings that suit a text and the length of a run, without those that are given.
+
+    What a run can learn depends on how many characters it reads, and how often it reads the same ones. Where time
+    limits it, that is measured; otherwise it follows from the settings, so that these always give the same advice.
+
+    Args:
+        corpus: the text.
+        given: settings that stand, the limit of the run among them.
+        speed: of a model on this machine, in characters per second; `measured_speed` unless given.
+    """
+    config = Config().replace(**given)
+    chars = len(corpus.split(config.data.val_fraction)[0])
+    if config.train.time_s is not None:
+        to_read = config.train.time_s * (speed or measured_speed)(_REFERENCE, corpus)
+    elif config.train.epochs is not None:
+        to_read = config.train.epochs * chars
+    else:
+        to_read = (config.train.steps or 0) * config.train.batch_size * config.train.seq_len
+    return {name: value for name, value in _recipe(to_read, chars, given).items() if name not in given}
+
+
+def _recipe(to_read: float, chars: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    H = given.get("hidden_size", 256)
+    return {"hidden_size": H}
+
+
+def measured_speed(config: Config, corpus: Corpus) -> float:
+    """Return how many characters a second a model trains on, on this machine, from half a second of training."""
+    run = start(config.replace(steps=10**6, evals=1), corpus)
+    begun = chars = 0.0
+    for report in train(run, corpus):
+        if report.step == _WARM_UP_STEPS:
+            begun, chars = time.perf_counter(), report.chars
+        elif report.step > _WARM_UP_STEPS and time.perf_counter() - begun > _MEASURED_S:
+            break
+    return (report.chars - chars) / (time.perf_counter() - begun)
+
+
+def file_bytes(config: Config, vocab_size: int) -> int:
+    """Return about how large the file of a finished model is."""
+    return 4 * _params(config, vocab_size) + 12 * vocab_size + 20_000
+
+
+def memory_bytes(config: Config, corpus: Corpus) -> int:
+    """Return about how much memory a training run takes at most, all of its processes together."""
+    processes = min(config.train.threads or available_cores(), available_cores())
+    B, T, H, L = config.train.batch_size, config.train.seq_len, config.model.hidden_size, config.model.num_layers
+    V = len(corpus.vocab)
+    weights = (6 + 3 * processes) * _params(config, V)  # gradients, moments, averages, copies for the products
+    window = T * B * (L * 10 * H + 2 * V)
+    return 4 * (weights + window) + corpus.ids.nbytes + 45_000_000 * processes + 20_000_000
+
+
+def _params(config: Config, vocab_size: int) -> int:
+    return sum(int(np.prod(shape)) for shape in param_shapes(config.model, vocab_size).values())
+
+
+def repeated_lines(corpus: Corpus) -> float:
+    """Return the share of a text's lines that stand there before; empty ones, and those of far behind, do not count."""
+    lines = [line for line in corpus.vocab.decode(corpus.ids[:_LINES_CHARS]).split("\n") if line.strip()]
+    return 1 - len(Counter(lines)) / len(lines) if lines else 0.0
 
 
 def verdict(run: Checkpoint) -> str:

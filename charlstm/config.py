@@ -213,6 +213,7 @@ def _settings() -> Iterator[Setting]:
 
 
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _settings()}
+ADVISED = ("hidden_size", "batch_size", "seq_len", "learning_rate", "dropout", "dropconnect", "weight_decay")
 SECTIONS = tuple(field.name for field in dataclasses.fields(Config))
 
 

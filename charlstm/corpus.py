@@ -44,11 +44,13 @@ class Corpus:
         vocab: the characters of the text.
         ids: the text [N], in the narrowest type that holds the ids.
         sha256: the text's fingerprint, of its UTF-8 form.
+        line_ends: the kinds of line ends that the files had.
     """
 
     vocab: Vocab
     ids: Ids
     sha256: str
+    line_ends: frozenset[str] = frozenset()
 
     def split(self, val_fraction: float) -> tuple[Ids, Ids]:
         """Return the part to train on, and the last `val_fraction` of the text, which validates (views)."""
@@ -94,7 +96,7 @@ def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8
         length = builder.length
         try:
             with _opened(path) as file:
-                for text in _decoded(file, path, encoding):
+                for text in _decoded(file, path, encoding, builder.line_ends):
                     builder.add(text)
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None
@@ -124,6 +126,7 @@ class _Builder:
         self._data = bytearray()
         self._type = np.dtype(np.uint8)
         self._hash = hashlib.sha256()
+        self.line_ends: set[str] = set()
 
     @property
     def length(self) -> int:
@@ -153,7 +156,7 @@ class _Builder:
             chunk = ids[start : start + _CHUNK]
             chunk[...] = final[chunk]
             counts += np.bincount(chunk, minlength=len(met))
-        return Corpus(Vocab(np.sort(met), counts), ids, self._hash.hexdigest())
+        return Corpus(Vocab(np.sort(met), counts), ids, self._hash.hexdigest(), frozenset(self.line_ends))
 
 
 def _opened(path: str) -> BinaryIO:
@@ -173,7 +176,7 @@ def _opened(path: str) -> BinaryIO:
     return cast(BinaryIO, _OPENERS.get(Path(path).suffix.lower(), open)(path, "rb"))
 
 
-def _decoded(file: BinaryIO, path: str, encoding: str) -> Iterator[str]:
+def _decoded(file: BinaryIO, path: str, encoding: str, line_ends: set[str]) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     offset, lines, first = 0, 1, True
@@ -200,6 +203,7 @@ def _decoded(file: BinaryIO, path: str, encoding: str) -> Iterator[str]:
             text = text.removeprefix("\ufeff")
         first = first and not text
         yield newlines.decode(text, final=not data)
+    line_ends.update([newlines.newlines] if isinstance(newlines.newlines, str) else newlines.newlines or ())
 
 
 def _refuse_other_formats(data: bytes, path: str) -> None:

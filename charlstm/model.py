@@ -21,6 +21,7 @@ from charlstm.layers import (
 from charlstm.workspace import Floats, Workspace
 
 Bools = npt.NDArray[np.bool_]
+Bits = npt.NDArray[np.uint8]  # 8 truth values in each
 
 
 class State(NamedTuple):
@@ -39,7 +40,7 @@ class Masks(NamedTuple):
 
     inputs: Bools | None  # [B, V], which characters each stream sees
     outputs: Floats | None  # [L, B, H], 0 or what scales up the rest
-    recurrent: Bools | None  # [L, 4H, H], which recurrent weights are there
+    recurrent: Bits | None  # [L, 4H, H / 8], which recurrent weights are there; as bits, for the way to other processes
 
     def of(self, streams: slice) -> "Masks":
         """Return the masks of some of the streams (views)."""
@@ -102,7 +103,9 @@ class CharLSTM:
         if config.dropout:
             outputs = _kept((L, B, H), config.dropout, rng).astype(self._dtype)
             outputs /= 1 - config.dropout
-        recurrent = _kept((L, 4 * H, H), config.dropconnect, rng) if config.dropconnect else None
+        recurrent = None
+        if config.dropconnect:
+            recurrent = np.packbits(_kept((L, 4 * H, H), config.dropconnect, rng), axis=2)
         return Masks(inputs, outputs, recurrent)
 
     def loss_and_grads(
@@ -184,7 +187,7 @@ class CharLSTM:
         if masks.inputs is not None and layer == 0:
             arrays["w_x"] *= 1 / (1 - self.config.input_dropout)
         if masks.recurrent is not None:
-            arrays["w_h"] *= masks.recurrent[layer]
+            arrays["w_h"] *= np.unpackbits(masks.recurrent[layer], axis=1, count=self.config.hidden_size)
             arrays["w_h"] *= 1 / (1 - self.config.dropconnect)
 
     @property

@@ -157,7 +157,8 @@ def _window(ids: Ids, at: IntArray) -> Window:
     return Window(ids[np.maximum(at, 0)].astype(np.intp), ids[np.maximum(at, 0) + 1].astype(np.intp))
 
 
-def _total_steps(config: TrainConfig, batches: Batches) -> int | None:
+def total_steps_of(config: TrainConfig, batches: Batches) -> int | None:
+    """Return how many steps a run takes; None where time limits it."""
     if config.epochs is not None:
         return math.ceil(config.epochs * len(batches))
     return config.steps
@@ -174,7 +175,7 @@ def is_over(run: Checkpoint, corpus: Corpus) -> bool:
     if run.progress is None:
         return True
     batches = batches_of(run.config, corpus.split(run.config.data.val_fraction)[0])
-    return _share_done(run.config.train, run.progress, _total_steps(run.config.train, batches)) >= 1
+    return _share_done(run.config.train, run.progress, total_steps_of(run.config.train, batches)) >= 1
 
 
 def _evaluations(config: TrainConfig, done: float, step: int, total_steps: int | None) -> int:
@@ -191,7 +192,7 @@ def _steps(
     clock: Callable[[], float],
 ) -> Iterator[Report]:
     config = run.config.train
-    total_steps = _total_steps(config, batches)
+    total_steps = total_steps_of(config, batches)
     begun = clock() - progress.elapsed_s
     plateaus, in_a_row = _plateaus(run.history)
     while (done := _share_done(config, progress, total_steps)) < 1 and not 0 < config.patience <= in_a_row:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 import charlstm
-from charlstm.cli.options import kind_option, setting_options
-from charlstm.config import ENCODINGS, SEEDS
+from charlstm.cli.options import kind_option, setting_options, some_setting_options
+from charlstm.config import ENCODINGS, LIMITS, SEEDS
 from charlstm.errors import CharlstmError
 from charlstm.settings import integer, name, number
 
@@ -78,7 +78,7 @@ def train(
     force: bool,
     log: str | None,
     quiet: bool,
-    config: dict[str, Any],
+    config: dict[str, Any] | None,
     **flags: Any,
 ) -> int:
     """Train a model on the texts CORPUS, read one after another.
@@ -92,12 +92,32 @@ def train(
     charlstm train @tweets -c tweets -o tweets.npz
     charlstm train corpus.txt --resume
 
-    A flag goes before the configuration (-c), which goes before the default. Settings:
+    A flag goes before the configuration (-c), which goes before the default. Without -c, some settings are chosen to
+    suit the text and the time; `charlstm plan` shows which. Settings:
     """
     from charlstm.cli.training import run_training
 
     given = {name: value for name, value in flags.items() if value is not None}
     return run_training(corpus, out, config, given, resume=resume, force=force, log=log, quiet=quiet)
+
+
+@cli.command()
+@click.argument("corpus", nargs=-1, required=True)
+@some_setting_options("encoding", *LIMITS)
+@_json
+def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+    """Say what a text is like, which settings suit it, and what training will cost.
+
+    Speed is measured on this machine. `charlstm train` without -c chooses the same settings by itself.
+
+    \b
+    charlstm plan corpus.txt
+    charlstm plan corpus.txt --time 20m
+    charlstm plan @tweets --json
+    """
+    from charlstm.cli.planning import print_plan
+
+    print_plan(corpus, {name: value for name, value in flags.items() if value is not None}, as_json)
 
 
 @cli.command()

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from charlstm.config import SETTINGS, Config, Setting, load_values, presets
+from charlstm.config import ADVISED, SETTINGS, Config, Setting, load_values, presets
 from charlstm.settings import Kind, name
 
 _CONFIG = "charlstm.config"  # where the click context keeps the settings of --config
@@ -37,6 +37,8 @@ class SettingOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
+        if self.setting.name in ADVISED and _CONFIG not in ctx.meta and record is not None:
+            return record[0], f"{record[1]}  [default: what suits the text]"
         config = ctx.meta.get(_CONFIG, Config())
         value = config.train.time_s if self.setting.name == "time" else config.values()[self.setting.name]
         if record is None or value is None:
@@ -44,17 +46,27 @@ class SettingOption(click.Option):
         return record[0], f"{record[1]}  [default: {self.setting.kind.show(value)}]"
 
 
+def some_setting_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what gives a command the flags of some settings."""
+
+    def give(command: Callable[..., Any]) -> Callable[..., Any]:
+        for setting in [SETTINGS[each] for each in reversed(names)]:
+            flag = setting.name.replace("_", "-")
+            pair = not setting.kind.metavar
+            command = click.option(
+                f"--{flag}/--no-{flag}" if pair else f"--{flag}",
+                cls=SettingOption,
+                setting=setting,
+                type=None if pair else KindType(setting.kind),
+            )(command)
+        return command
+
+    return give
+
+
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one flag per setting, by its name, and `-c`, which gives it the values read as `config`."""
-    for setting in reversed(list(SETTINGS.values())):
-        flag = setting.name.replace("_", "-")
-        pair = not setting.kind.metavar
-        command = click.option(
-            f"--{flag}/--no-{flag}" if pair else f"--{flag}",
-            cls=SettingOption,
-            setting=setting,
-            type=None if pair else KindType(setting.kind),
-        )(command)
+    command = some_setting_options(*SETTINGS)(command)
     return click.option(
         "-c",
         "--config",
@@ -75,7 +87,9 @@ def _with_range(help: str, kind: Kind) -> str:
     return f"{help}  [{kind.range}]" if kind.range else help
 
 
-def _load(ctx: click.Context, param: click.Parameter, given: str | None) -> dict[str, Any]:
-    values = {} if given is None else load_values(given)
+def _load(ctx: click.Context, param: click.Parameter, given: str | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    values = load_values(given)
     ctx.meta[_CONFIG] = Config().replace(**values)
     return values

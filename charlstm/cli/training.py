@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from charlstm.advice import advised
 from charlstm.checkpoint import Checkpoint, load, remove_stale, save, temporary_beside
 from charlstm.cli.display import Display, Log
 from charlstm.cli.words import conclude, finish, introduce
@@ -29,7 +30,7 @@ _SAMPLE_CHARS = 200
 def run_training(
     paths: Sequence[str],
     out: str,
-    values: Mapping[str, Any],
+    values: Mapping[str, Any] | None,
     flags: Mapping[str, Any],
     *,
     resume: bool,
@@ -42,7 +43,7 @@ def run_training(
     Args:
         paths: the texts.
         out: the checkpoint to write, or to go on with.
-        values: settings from a YAML file or preset.
+        values: settings from a YAML file or preset; without, what suits the text.
         flags: settings given as flags.
         resume: go on with `out`.
         force: overwrite `out`; with `resume`, accept another text.
@@ -50,14 +51,16 @@ def run_training(
         quiet: show nothing.
     """
     _check_paths(paths, out, log, resume=resume, force=force)
-    run = _resumed(out, values, flags) if resume else None
-    config = run.config if run else Config().replace(**values).replace(**flags)
+    run = _resumed(out, values or {}, flags) if resume else None
+    config = run.config if run else Config().replace(**(values or {})).replace(**flags)
     corpus = read_corpus(paths, config.data.encoding)
+    chosen: dict[str, Any] = {}
     if run:
         corpus = _matched(run, corpus, force=force)
         _refuse_end_in_the_past(run, corpus, out, flags)
     else:
-        run = start(config, corpus)
+        chosen = advised(corpus, flags) if values is None else {}
+        run = start(config.replace(**chosen), corpus)
     log_file = Log(log)
     remove_stale(out)
 
@@ -65,7 +68,7 @@ def run_training(
     if run.progress is None:
         finish(display, run, out, "is finished already")
         return 0
-    introduce(display, run, corpus)
+    introduce(display, run, corpus, chosen)
     with _signals() as received, warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: display.say(str(message))

@@ -1,12 +1,15 @@
 """What is said before and after a run: what to hold the loss against, how it went, what to do next."""
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from charlstm.advice import verdict
 from charlstm.checkpoint import Checkpoint
 from charlstm.cli.display import Display, bits, printable
+from charlstm.config import SETTINGS
 from charlstm.copying import GRAM, longest_copy, share_copied
 from charlstm.corpus import Corpus
 from charlstm.sampling import generate
@@ -19,8 +22,8 @@ _MOST_SEARCHED_CHARS = 20_000_000  # of the training text; more would take more 
 _SHOWN_CHARS = 60
 
 
-def introduce(display: Display, run: Checkpoint, corpus: Corpus) -> None:
-    """Say what is about to be trained on, and what simpler models reach there."""
+def introduce(display: Display, run: Checkpoint, corpus: Corpus, chosen: Mapping[str, Any]) -> None:
+    """Say what is about to be trained on, with which settings that were chosen, and what simpler models reach there."""
     config = run.config
     train_ids, val_ids = corpus.split(config.data.val_fraction)
     batches = batches_of(config, train_ids)
@@ -29,6 +32,8 @@ def introduce(display: Display, run: Checkpoint, corpus: Corpus) -> None:
         f"{len(train_ids):,} characters to train on, {len(val_ids):,} to validate, {len(run.vocab)} different ones; "
         f"{config.model.num_layers} x {config.model.hidden_size} units, {parameters:,} parameters"
     )
+    if chosen:
+        display.say(f"Settings that suit the text and the time: {shown_settings(chosen)}")
     if (batches.batch_size, batches.seq_len) != (config.train.batch_size, config.train.seq_len):
         display.say(
             f"The text is short: {batches.batch_size} streams of {batches.seq_len} characters at a time, instead of "
@@ -39,6 +44,11 @@ def introduce(display: Display, run: Checkpoint, corpus: Corpus) -> None:
     elif len(val_ids) >= 2 and not display.quiet:
         losses = yardsticks(train_ids, validation_part(config, val_ids), run.vocab)
         display.say(f"Validation loss of simpler models, in bits per character: {in_bits(losses)}")
+
+
+def shown_settings(values: Mapping[str, Any]) -> str:
+    """Return settings as the flags that give them."""
+    return " ".join(f"--{name.replace('_', '-')} {SETTINGS[name].kind.show(value)}" for name, value in values.items())
 
 
 def in_bits(losses: dict[str, float]) -> str:
