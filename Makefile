@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types format docs bench speed smoke check clean
+.PHONY: help setup demo addition test test-all lint types format docs bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -15,6 +15,14 @@ demo: .venv/runtime  ## install, train on the bundled posts, and read what the m
 	@printf '\n--- what it writes now (charlstm sample --ckpt tweets.npz -n 1000):\n'
 	@echo | $(BIN)/charlstm sample --ckpt tweets.npz -n 1000 --prime -
 	@echo
+
+addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer sums that were held out
+	$(BIN)/python data/make_addition.py
+	$(BIN)/charlstm train data/addition.txt -c addition -o addition.npz --force
+	$(BIN)/python benchmarks/addition.py addition.npz data/addition-exam.txt
+	$(BIN)/python data/make_addition.py --decimal
+	$(BIN)/charlstm train data/addition-decimal.txt -c addition -o addition-decimal.npz --force
+	$(BIN)/python benchmarks/addition.py addition-decimal.npz data/addition-decimal-exam.txt
 
 test: .venv/dev  ## run the tests, in less than two minutes
 	$(BIN)/python -m pytest -q -m "not slow"
@@ -60,7 +68,7 @@ smoke:  ## build the wheel, and use it in an environment of its own with nothing
 check: lint types test  ## all that a commit must pass
 
 clean:  ## remove what the other targets have made
-	rm -rf .venv .venv-smoke build dist *.egg-info tweets.npz .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-smoke build dist *.egg-info tweets.npz addition*.npz data/addition*.txt .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 data/tinyshakespeare.txt: data/download.py  ## download the classic corpus

@@ -16,6 +16,14 @@ from charlstm.workers import available_cores
 
 RARE = 10  # a character that stands less often than this in a text can hardly be learnt
 _REFERENCE = Config().replace(hidden_size=256, batch_size=16, seq_len=48)
+_SIZES = {0: 128, 1_500_000: 256, 25_000_000: 384, 90_000_000: 512}  # from how many characters on
+_AGAINST_REPETITION = {  # from how many passes over the text on: dropconnect, dropout, input_dropout, weight_decay
+    0: (0.0, 0.0, 0.0, 0.0),
+    2: (0.1, 0.0, 0.0, 0.0),
+    4: (0.2, 0.0, 0.0, 0.0),
+    10: (0.3, 0.0, 0.05, 0.05),
+    30: (0.4, 0.3, 0.05, 0.05),
+}
 _WARM_UP_STEPS = 3  # in which processes start, and memory is touched for the first time
 _MEASURED_S = 0.5
 _LINES_CHARS = 20_000_000  # in which lines are compared
@@ -39,17 +47,35 @@ def advised(
     config = Config().replace(**given)
     chars = len(corpus.split(config.data.val_fraction)[0])
     if config.train.time_s is not None:
-        to_read = config.train.time_s * (speed or measured_speed)(_REFERENCE, corpus)
+        reference = _REFERENCE.replace(threads=config.train.threads)
+        to_read = config.train.time_s * (speed or measured_speed)(reference, corpus)
     elif config.train.epochs is not None:
         to_read = config.train.epochs * chars
     else:
         to_read = (config.train.steps or 0) * config.train.batch_size * config.train.seq_len
-    return {name: value for name, value in _recipe(to_read, chars, given).items() if name not in given}
+    H: int = given.get("hidden_size") or max(size for least, size in _SIZES.items() if to_read >= least)
+    if config.train.time_s is not None:  # in which a larger model reads less
+        to_read *= (_REFERENCE.model.hidden_size / H) ** 2
+    recipe = _recipe(H, to_read / max(chars, 1))
+    return {name: value for name, value in recipe.items() if name not in given}
 
 
-def _recipe(to_read: float, chars: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    H = given.get("hidden_size", 256)
-    return {"hidden_size": H}
+def _recipe(H: int, passes: float) -> dict[str, Any]:
+    """Return the settings for a model of H units that reads a text so many times."""
+    dropconnect, dropout, input_dropout, weight_decay = max(
+        (least, shares) for least, shares in _AGAINST_REPETITION.items() if passes >= least
+    )[1]
+    small = _REFERENCE.model.hidden_size >= H
+    return {
+        "hidden_size": H,
+        "dropout": dropout,
+        "input_dropout": input_dropout,
+        "dropconnect": dropconnect,
+        "batch_size": 16 if small else 32,
+        "seq_len": 48 if small else 64,
+        "learning_rate": round(min(2.56 / H, 0.02), 4),
+        "weight_decay": weight_decay,
+    }
 
 
 def measured_speed(config: Config, corpus: Corpus) -> float:
@@ -66,7 +92,7 @@ def measured_speed(config: Config, corpus: Corpus) -> float:
 
 def file_bytes(config: Config, vocab_size: int) -> int:
     """Return about how large the file of a finished model is."""
-    return 4 * _params(config, vocab_size) + 12 * vocab_size + 20_000
+    return 4 * _params(config, vocab_size) + 12 * vocab_size + 4_000
 
 
 def memory_bytes(config: Config, corpus: Corpus) -> int:

@@ -213,7 +213,16 @@ def _settings() -> Iterator[Setting]:
 
 
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _settings()}
-ADVISED = ("hidden_size", "batch_size", "seq_len", "learning_rate", "dropout", "dropconnect", "weight_decay")
+ADVISED = (  # what `advice` chooses where neither a flag nor a configuration does
+    "hidden_size",
+    "dropout",
+    "input_dropout",
+    "dropconnect",
+    "batch_size",
+    "seq_len",
+    "learning_rate",
+    "weight_decay",
+)
 SECTIONS = tuple(field.name for field in dataclasses.fields(Config))
 
 

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from charlstm import Config, corpus_from_text, start
-from charlstm.advice import verdict
+from charlstm import Config, corpus_from_text, save, start
+from charlstm.advice import advised, file_bytes, measured_speed, repeated_lines, verdict
+from charlstm.config import ADVISED
 
 
 def run_with(losses, **settings):
@@ -42,3 +43,59 @@ def test_with_much_dropout_more_of_it_is_no_advice():
 def test_there_is_no_verdict_without_losses(losses):
     assert verdict(run_with(losses)) == ""
     assert verdict(dataclasses.replace(run_with([(1.0, 1.0)]), best=None)) == ""
+
+
+# ---- what suits a text
+
+TEXT = "".join(f"{n} times {n + 1} is {n * (n + 1)}.\n" for n in range(400))
+
+
+def never(config, corpus):
+    pytest.fail("the speed was measured")
+
+
+def test_more_time_gets_a_larger_model_and_a_lower_rate():
+    corpus = corpus_from_text(TEXT)
+    advice = [advised(corpus, {"time": float(minutes * 60)}, lambda *_: 50_000.0) for minutes in (1, 20, 600)]
+    for name, descends in (("hidden_size", False), ("learning_rate", True)):
+        values = [settings[name] for settings in advice]
+        assert values == sorted(values, reverse=descends)
+        assert values[0] != values[-1]
+
+
+def test_a_text_that_is_read_often_gets_more_regularisation():
+    long, short = corpus_from_text(TEXT * 200), corpus_from_text(TEXT)
+    of_long, of_short = (advised(corpus, {"time": 60.0}, lambda *_: 50_000.0) for corpus in (long, short))
+    assert of_long["dropout"] <= of_short["dropout"] > 0
+    assert of_long["dropconnect"] < of_short["dropconnect"]
+    assert of_long["weight_decay"] < of_short["weight_decay"]
+
+
+def test_what_is_given_stands():
+    given = {"time": 60.0, "hidden_size": 100, "dropout": 0.1}
+    advice = advised(corpus_from_text(TEXT), given, lambda *_: 50_000.0)
+    assert not advice.keys() & given.keys()
+    assert advice.keys() | given.keys() == {*ADVISED, "time"}
+    Config().replace(**given, **advice)
+
+
+@pytest.mark.parametrize("limit", [{"steps": 100}, {"epochs": 3.0}])
+def test_an_exact_run_gets_advice_that_does_not_depend_on_the_clock(limit):
+    assert advised(corpus_from_text(TEXT), limit, never) == advised(corpus_from_text(TEXT), limit, never)
+
+
+def test_the_measured_speed_is_that_of_training():
+    corpus = corpus_from_text(TEXT)
+    slow, fast = (Config().replace(hidden_size=H, threads=1) for H in (256, 16))
+    assert 0 < measured_speed(slow, corpus) < measured_speed(fast, corpus)
+
+
+def test_the_size_of_the_file_is_foreseen(trained, tmp_path):
+    save(trained, tmp_path / "model.npz")
+    foreseen = file_bytes(trained.config, len(trained.vocab))
+    assert foreseen == pytest.approx((tmp_path / "model.npz").stat().st_size, rel=0.5)
+
+
+def test_repeated_lines_are_counted():
+    assert repeated_lines(corpus_from_text("a\nb\na\n\n\nc\na\n")) == pytest.approx(2 / 5)
+    assert repeated_lines(corpus_from_text("\n\n")) == 0

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, TEXT, charlstm, error_line
 
-from charlstm import load, save
+from charlstm import Config, load, save
 from charlstm.cli.training import run_training
+from charlstm.config import ADVISED, presets
 
 QUICK = ("--hidden-size", "12", "--batch-size", "4", "--seq-len", "10", "--evals", "4")
 
@@ -91,12 +92,40 @@ def test_a_score_is_held_against_what_simpler_models_reach(text_file, model):
     assert "missing.txt" in error_line(charlstm("score", "--ckpt", model, text_file, "--yardsticks", "missing.txt"), 2)
 
 
+def test_a_plan_says_what_a_text_is_like_and_train_does_what_it_says(text_file, tmp_path):
+    planned = charlstm("plan", "corpus.txt", "--steps", 20, cwd=tmp_path).stdout
+    assert "9,321 characters, 18 different ones" in planned
+    assert "lines       end in LF; 0.0% repeat another" in planned
+    settings = re.search(r"^settings    (.*)$", planned, re.MULTILINE)[1]
+    assert "    charlstm train corpus.txt --steps 20\n" in planned
+    said = charlstm("train", "corpus.txt", "--steps", 20, cwd=tmp_path).stderr
+    assert f"Settings that suit the text and the time: {settings}\n" in said
+    config = load(tmp_path / "model.npz").config
+    assert all(f"--{k.replace('_', '-')} {config.shown()[k]}" in settings for k in ADVISED)
+
+
+def test_a_plan_is_json_on_demand(text_file):
+    values = json.loads(charlstm("plan", text_file, "--epochs", 1, "--json").stdout)
+    assert values["chars"] == 9321
+    assert values["epochs"] == pytest.approx(1)
+    assert values["seconds"] * values["chars_per_s"] == pytest.approx(values["epochs"] * 8389, rel=0.2)
+    assert values["memory_mb"] > 50
+    assert values["settings"].keys() == set(ADVISED)
+
+
+def test_nothing_is_chosen_for_who_gives_a_configuration(text_file, tmp_path):
+    (tmp_path / "my.yaml").write_text("train:\n  steps: 3\n")
+    said = charlstm("train", "corpus.txt", "-c", "my.yaml", "--hidden-size", 8, cwd=tmp_path).stderr
+    assert "Settings that suit" not in said
+    assert load(tmp_path / "model.npz").config == Config().replace(steps=3, hidden_size=8)
+
+
 def test_quiet_says_nothing(text_file, tmp_path):
     done = train("corpus.txt", "--steps", 3, "-q", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("preset", ["tiny", "tweets", "shakespeare", "classic"])
+@pytest.mark.parametrize("preset", presets())
 def test_every_preset_trains_the_bundled_corpus(preset, tmp_path):
     done = charlstm("train", "@tweets", "-c", preset, "--steps", 3, "--eval-chars", 2000, "-q", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -50,6 +50,12 @@ def test_line_ends_become_lf_and_a_byte_order_mark_goes(data, tmp_path):
     assert text_of(read(tmp_path, data)) == "a\nb\nc\n"
 
 
+def test_the_kinds_of_line_ends_are_kept_in_mind(tmp_path):
+    for name, data, ends in (("a", b"a\r\nb\n", {"\r\n", "\n"}), ("b", b"a\rb", {"\r"}), ("c", b"a", set())):
+        assert read(tmp_path, data, name=name).line_ends == ends
+    assert read_corpus([tmp_path / "a", tmp_path / "b"]).line_ends == {"\n", "\r\n", "\r"}
+
+
 def test_crlf_across_the_pieces_of_a_large_file_is_one_line_end(tmp_path):
     data = b"x" * ((1 << 20) - 1) + b"\r\n" + "é".encode() * 10
     assert text_of(read(tmp_path, data)) == "x" * ((1 << 20) - 1) + "\n" + "é" * 10

@@ -62,7 +62,7 @@ def imported_modules(node: ast.AST) -> list[str]:
 
 
 def test_the_core_does_no_io():
-    core = ("vocab", "batches", "layers", "model", "optim", "training", "sampling")
+    core = ("vocab", "batches", "yardsticks", "copying", "layers", "model", "optim", "training", "advice", "sampling")
     for name in core:
         tree = ast.parse((ROOT / "charlstm" / f"{name}.py").read_text(encoding="utf-8"))
         calls = {
@@ -88,17 +88,19 @@ def readme_commands() -> list[str]:
 
 def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, capfd):
     commands = readme_commands()
-    assert {command.split()[1] for command in commands} == {"train", "sample", "score", "info"}
+    assert {command.split()[1] for command in commands} == {"plan", "train", "sample", "score", "info"}
     monkeypatch.chdir(tmp_path)
     for name in ("corpus.txt", "other.txt", "war.txt", "peace.txt"):
         Path(name).write_text("It was a bright cold day, and the clocks were striking.\n" * 60)
     Path("my.yaml").write_text("model:\n  hidden_size: 8\n")
     for command in commands:
         words = shlex.split(command)[1:]
-        if words[0] == "train":
+        if words[0] in ("plan", "train"):
             if "--time" in words:
                 del words[words.index("--time") : words.index("--time") + 2]
-            if "--resume" not in words:
+            if words[0] == "plan":
+                words += ["--steps", "3"]
+            elif "--resume" not in words:
                 words += ["--steps", "3", "--hidden-size", "8", "--force"]
         assert cli.main(words, standalone_mode=False) in (None, 0), command
     assert "It was " in capfd.readouterr().out
@@ -130,6 +132,7 @@ def test_the_makefile_has_the_targets_that_its_menu_shows():
     menu = [
         "setup",
         "demo",
+        "addition",
         "test",
         "test-all",
         "lint",

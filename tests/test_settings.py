@@ -113,7 +113,7 @@ def test_a_billion_nested_brackets_are_refused_at_once(tmp_path):
 def test_a_missing_file_and_an_unknown_preset_are_named(tmp_path):
     with pytest.raises(UsageError, match="No such file"):
         load_config(str(tmp_path / "none.yaml"))
-    with pytest.raises(UsageError, match="neither a file nor a preset; the presets are classic, shakespeare"):
+    with pytest.raises(UsageError, match="neither a file nor a preset; the presets are addition, classic"):
         load_config("shakespear")
     with pytest.raises(UsageError, match="Is a directory"):
         load_config(str(tmp_path))

@@ -16,7 +16,7 @@ VARIANTS = {
     "classic": {"batch_size": 1, "clip_norm": 0, "clip_error": 6, "carry_around": True, "schedule": "constant"},
     "in epochs": {"epochs": 1.2},
     "without validation": {"val_fraction": 0},
-    "streams for two cores": {"batch_size": 8, "dropout": 0.2, "dropconnect": 0.2, "input_dropout": 0.1},
+    "streams for two cores": {"batch_size": 8, "dropout": 0.2, "dropconnect": 0.2, "input_dropout": 0.1, "average": 0.8},
     "average": {"average": 0.9, "schedule": "linear"},
     "momentum": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.5, "schedule": "step"},
     "rmsprop": {"optimizer": "rmsprop", "dropconnect": 0.3, "weight_decay": 0.1, "l2": 0.001},

@@ -5,7 +5,7 @@ import shlex
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,7 +15,7 @@ import numpy as np
 
 from charlstm.advice import advised
 from charlstm.checkpoint import Checkpoint, load, remove_stale, save, temporary_beside
-from charlstm.cli.display import Display, Log
+from charlstm.cli.display import Display, Log, say
 from charlstm.cli.words import conclude, finish, introduce
 from charlstm.config import LIMITS, Config
 from charlstm.corpus import Corpus, read_corpus
@@ -59,7 +59,9 @@ def run_training(
         corpus = _matched(run, corpus, force=force)
         _refuse_end_in_the_past(run, corpus, out, flags)
     else:
-        chosen = advised(corpus, flags) if values is None else {}
+        if values is None:
+            with _warnings_to((lambda line: None) if quiet else say):
+                chosen = advised(corpus, flags)
         run = start(config.replace(**chosen), corpus)
     log_file = Log(log)
     remove_stale(out)
@@ -69,9 +71,7 @@ def run_training(
         finish(display, run, out, "is finished already")
         return 0
     introduce(display, run, corpus, chosen)
-    with _signals() as received, warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: display.say(str(message))
+    with _signals() as received, _warnings_to(display.say):
         try:
             _train(run, corpus, out, display, log_file, received)
         finally:
@@ -117,6 +117,15 @@ def _sample(run: Checkpoint, report: Report) -> str:
     assert run.progress is not None
     rng = np.random.default_rng([run.config.train.seed, report.step])
     return "".join(generate(run.progress.model, run.vocab, _SAMPLE_CHARS, rng=rng, temperature=0.8))
+
+
+@contextmanager
+def _warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell warnings as lines."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: tell(str(message))
+        yield
 
 
 @contextmanager
