@@ -145,7 +145,7 @@ def test_help_shows_the_values_that_hold(tmp_path):
     def flat(*arguments):
         return " ".join(charlstm("train", *arguments).stdout.split())
 
-    assert "[1 to 16384] [default: 256]" in flat("--help")
+    assert "[1 to 16384] [default: what suits the text]" in flat("--help")
     assert "[default: 2m]" in flat("--help")
     assert "[1 to 16384] [default: 100]" in flat("-c", "classic", "--help")
     assert "[default: 10000]" in flat("-c", "classic", "--help")
