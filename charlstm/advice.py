@@ -20,7 +20,7 @@ _SIZES = {0: 128, 1_500_000: 256, 25_000_000: 384, 90_000_000: 512}  # from how 
 _AGAINST_REPETITION = {  # from how many passes over the text on: dropconnect, dropout, input_dropout, weight_decay
     0: (0.0, 0.0, 0.0, 0.0),
     2: (0.1, 0.0, 0.0, 0.0),
-    4: (0.2, 0.0, 0.0, 0.0),
+    4: (0.2, 0.0, 0.0, 0.02),
     10: (0.3, 0.0, 0.05, 0.05),
     30: (0.4, 0.3, 0.05, 0.05),
 }
@@ -71,10 +71,11 @@ def _recipe(H: int, passes: float) -> dict[str, Any]:
         "dropout": dropout,
         "input_dropout": input_dropout,
         "dropconnect": dropconnect,
-        "batch_size": 16 if small else 32,
-        "seq_len": 48 if small else 64,
-        "learning_rate": round(min(2.56 / H, 0.02), 4),
+        "batch_size": 24 if small else 32,
+        "seq_len": 40 if small else 64,
+        "learning_rate": round(min((4.6 if dropconnect else 2.56) / H, 0.02), 4),
         "weight_decay": weight_decay,
+        "reset": 0.02,
     }
 
 

@@ -133,6 +133,12 @@ class TrainConfig:
     carry_around: bool = _setting(
         False, boolean(), "Carry the state around the end of the text too, instead of starting each epoch from zero."
     )
+    reset: float = _setting(
+        0.0,
+        number(0, 1),
+        "Share of the streams whose state is set to zero before a window, by chance: so the model learns to begin. "
+        "Try 0.05 where samples have no context, as answers to a prime.",
+    )
     evals: int = _setting(10, integer(1, 10000), "Evaluations in a run, evenly spread; the best weights are kept.")
     eval_chars: int = _setting(
         200_000, integer(0, 10**12), "Validate on this many characters at most while training. 0 is all."
@@ -222,6 +228,7 @@ ADVISED = (  # what `advice` chooses where neither a flag nor a configuration do
     "seq_len",
     "learning_rate",
     "weight_decay",
+    "reset",
 )
 SECTIONS = tuple(field.name for field in dataclasses.fields(Config))
 

@@ -24,7 +24,7 @@ def generate(
     temperature: float = 1.0,
     prime: str = "",
 ) -> Iterator[str]:
-    """Write a text, character by character.
+    """Write a text, character by character; it begins like a line.
 
     Args:
         model: predicts.
@@ -32,8 +32,8 @@ def generate(
         length: characters to write, after the prime.
         rng: source of the choices.
         temperature: below 1 keeps to what is likely, above 1 dares more; 0 always takes the likeliest.
-        prime: what the text starts with; it is read, not written. Without one, the state starts at zero, and the first
-            character is drawn by how often each stands in the training text: all that can be said of it there.
+        prime: what the text starts with; it is read, not written. A line end is read before it, where the model knows
+            one. Without either, the first character is drawn by how often each stands in the training text.
 
     Yields:
         One character at a time.
@@ -41,12 +41,13 @@ def generate(
     Raises:
         UnknownCharactersError: the prime has characters that the model does not know.
     """
+    characters = vocab.decode(range(len(vocab)))
     state, stepper = model.zero_state(1), Stepper(model)
+    prime = "\n" * ("\n" in characters) + prime
     for start in range(0, len(prime), _PRIME_WINDOW):
         state = model.read(vocab.encode(prime[start : start + _PRIME_WINDOW]).astype(np.intp)[:, None], state)
     state = state.of(0)
     logits = stepper.logits(state) if prime else np.log(vocab.counts)
-    characters = vocab.decode(range(len(vocab)))
     for _ in range(length):
         id = choose(logits, temperature, rng)
         yield characters[id]

@@ -15,7 +15,7 @@ from charlstm.config import Config, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CharlstmError
 from charlstm.layers import Params
-from charlstm.model import CharLSTM, new_model
+from charlstm.model import CharLSTM, State, new_model
 from charlstm.optim import Optimizer, average_into, clip_by_global_norm, learning_rate_at
 from charlstm.vocab import Ids
 from charlstm.workers import Workers, available_cores
@@ -234,7 +234,8 @@ def _step(
     progress.step += 1
     with np.errstate(over="ignore", invalid="ignore"):
         masks = progress.model.draw_masks(window.x.shape[1], progress.rng)
-        loss, grads, state = workers.loss_and_grads(window, progress.state, masks, config.clip_error)
+        before = _reset(progress.state, config.reset, progress.rng) if config.reset else progress.state
+        loss, grads, state = workers.loss_and_grads(window, before, masks, config.clip_error)
         grad_norm = clip_by_global_norm(grads, config.clip_norm)
     progress.skipped += 1
     if math.isfinite(loss + grad_norm):
@@ -246,6 +247,12 @@ def _step(
         progress.loss_sum += loss
         progress.loss_steps += 1
     return loss, grad_norm
+
+
+def _reset(state: State, share: float, rng: np.random.Generator) -> State:
+    """Return the state with that of some streams, drawn by chance, at zero."""
+    going_on = np.greater_equal(rng.random((state.h.shape[1], 1)), share)  # [B, 1]
+    return State(state.h * going_on, state.c * going_on)
 
 
 def _evaluated(run: Checkpoint, progress: Progress, workers: Workers, report: Report, val_ids: Ids) -> Report:

@@ -1,14 +1,13 @@
 """Sampling: the right distribution at every temperature, from any start."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlstm import generate
+from charlstm import Config, corpus_from_text, generate, start
 from charlstm.sampling import choose
+from charlstm.stepper import Stepper
 from charlstm.vocab import UnknownCharactersError
 
 LOGITS = np.array([1.0, 0.0, -1.0, 3.0], np.float32)
@@ -78,12 +77,24 @@ def test_a_prime_is_read_like_written_text(trained):
     assert again == whole[300:]
 
 
-def test_without_a_prime_the_first_character_is_drawn_by_frequency(trained):
+def frequencies(texts, characters):
+    return np.array([texts.count(character) for character in characters]) / len(texts)
+
+
+def test_a_text_begins_like_a_line(trained):
+    state = trained.model.read(trained.vocab.encode("\n").astype(np.intp)[:, None], trained.model.zero_state(1))
+    logits = Stepper(trained.model).logits(state.of(0)).astype(float)
+    p = np.exp(logits - logits.max())
     first = [written(trained, 1, seed=seed) for seed in range(2000)]
-    for character in " .t0":
-        at = trained.vocab.decode(range(len(trained.vocab))).index(character)
-        expected = trained.vocab.counts[at] / trained.vocab.counts.sum()
-        assert abs(first.count(character) / 2000 - expected) < 4 * math.sqrt(expected / 2000)
+    characters = trained.vocab.decode(range(len(trained.vocab)))
+    np.testing.assert_allclose(frequencies(first, characters), p / p.sum(), atol=4 * (0.25 / 2000) ** 0.5)
+
+
+def test_where_there_are_no_line_ends_the_first_character_is_drawn_by_frequency():
+    corpus = corpus_from_text("abacabadabacabae" * 20)
+    run = start(Config().replace(hidden_size=4), corpus)
+    first = [written(run, 1, seed=seed) for seed in range(2000)]
+    np.testing.assert_allclose(frequencies(first, "abcde"), corpus.vocab.counts / 320, atol=4 * (0.25 / 2000) ** 0.5)
 
 
 def test_unknown_characters_in_the_prime_are_named(trained):

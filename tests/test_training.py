@@ -16,11 +16,18 @@ VARIANTS = {
     "classic": {"batch_size": 1, "clip_norm": 0, "clip_error": 6, "carry_around": True, "schedule": "constant"},
     "in epochs": {"epochs": 1.2},
     "without validation": {"val_fraction": 0},
-    "streams for two cores": {"batch_size": 8, "dropout": 0.2, "dropconnect": 0.2, "input_dropout": 0.1, "average": 0.8},
+    "streams for two cores": {
+        "batch_size": 8,
+        "dropout": 0.2,
+        "dropconnect": 0.2,
+        "input_dropout": 0.1,
+        "average": 0.8,
+    },
     "average": {"average": 0.9, "schedule": "linear"},
     "momentum": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.5, "schedule": "step"},
     "rmsprop": {"optimizer": "rmsprop", "dropconnect": 0.3, "weight_decay": 0.1, "l2": 0.001},
     "plateau": {"optimizer": "sgd", "learning_rate": 20.0, "evals": 10, "schedule": "plateau"},
+    "reset": {"reset": 0.3},
     "patience": {"learning_rate": 5.0, "schedule": "constant", "evals": 20, "patience": 3},
 }
 
@@ -169,6 +176,19 @@ def test_the_state_is_reset_where_the_text_starts_again_unless_told_otherwise(co
         for _ in train(run, corpus):
             pass
         assert resets.count(4) == expected
+
+
+def test_the_state_of_some_streams_is_set_to_zero_by_chance(corpus, monkeypatch):
+    run = start(SMALL.replace(reset=0.3, carry_around=True, steps=200), corpus)
+    model, shares = run.progress.model, []
+    real = model.loss_and_grads
+    seen = lambda state: shares.append((state.h == 0).all((0, 2)) & (state.c == 0).all((0, 2)))  # noqa: E731
+    monkeypatch.setattr(
+        model, "loss_and_grads", lambda window, state, *rest: (seen(state), real(window, state, *rest))[1]
+    )
+    for _ in train(run, corpus):
+        pass
+    assert np.mean(shares[1:]) == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 800) ** 0.5)
 
 
 def test_the_best_weights_are_kept(corpus):
