@@ -21,7 +21,7 @@ addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer s
 	$(BIN)/charlstm train data/addition.txt -c addition -o addition.npz --force
 	$(BIN)/python benchmarks/addition.py addition.npz data/addition-exam.txt
 	$(BIN)/python data/make_addition.py --decimal
-	$(BIN)/charlstm train data/addition-decimal.txt -c addition -o addition-decimal.npz --force
+	$(BIN)/charlstm train data/addition-decimal.txt -c addition --weight-decay 0.2 -o addition-decimal.npz --force
 	$(BIN)/python benchmarks/addition.py addition-decimal.npz data/addition-decimal-exam.txt
 
 test: .venv/dev  ## run the tests, in less than two minutes

@@ -1,4 +1,4 @@
-"""Write sums as text, the classic exam of an LSTM: `01011101+01110100=011010001`, or `93+116=209`.
+"""Write sums as text, the classic exam of an LSTM: `01011101+01110100=011010001`, or `093+116=209`.
 
 Two files: one to train on, and one of other sums to ask for. The first has 10,000 different sums of two numbers from
 0 to 127, ten times in ten orders, so that no order can be learnt by heart; its last tenth, which validates, has sums
@@ -17,7 +17,7 @@ ROUNDS = 10
 
 def line(a: int, b: int, *, decimal: bool) -> str:
     """Return a sum as a line of text."""
-    return f"{a}+{b}={a + b}\n" if decimal else f"{a:08b}+{b:08b}={a + b:09b}\n"
+    return f"{a:03}+{b:03}={a + b:03}\n" if decimal else f"{a:08b}+{b:08b}={a + b:09b}\n"
 
 
 def texts(seed: int, *, decimal: bool) -> tuple[str, str]:
