@@ -169,7 +169,7 @@ def test_a_short_text_says_which_sizes_it_gets(tmp_path):
     (tmp_path / "short.txt").write_text("to be or not to be, that is the question\n")
     done = charlstm("train", "short.txt", "--steps", 2, cwd=tmp_path)
     assert done.returncode == 0
-    assert "The text is short: 1 streams of 36 characters at a time, instead of 16 of 48" in done.stderr
+    assert "The text is short: 1 streams of 36 characters at a time, instead of 24 of 40" in done.stderr
 
 
 # ---- sampling
@@ -220,7 +220,7 @@ def test_head_ends_a_sample_quietly(model):
 def running(tmp_path, *arguments):
     """Start a long training; return the process once it has taken some steps."""
     log = tmp_path / "running.jsonl"
-    command = [sys.executable, "-m", "charlstm", "train", "corpus.txt", *QUICK, "--evals", "200", "--log", log.name]
+    command = [sys.executable, "-m", "charlstm", "train", "corpus.txt", *QUICK, "--evals", "60", "--log", log.name]
     process = subprocess.Popen([*command, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8")
     wait_for(lambda: log.exists() and log.stat().st_size > 0)
     return process
@@ -237,7 +237,7 @@ def wait_for(condition):
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     (folder / "corpus.txt").write_text(TEXT)
-    done = charlstm("train", "corpus.txt", *QUICK, "--evals", "200", "--steps", "1500", "--dropout", "0.1", cwd=folder)
+    done = charlstm("train", "corpus.txt", *QUICK, "--evals", "60", "--steps", "900", "--dropout", "0.1", cwd=folder)
     assert done.returncode == 0, done.stderr
     return (folder / "model.npz").read_bytes()
 
@@ -251,17 +251,17 @@ def resumed(tmp_path):
 
 
 def test_kill_9_and_resume_end_in_the_same_file(text_file, tmp_path, uninterrupted):
-    process = running(tmp_path, "--steps", "1500", "--dropout", "0.1")
+    process = running(tmp_path, "--steps", "900", "--dropout", "0.1")
     process.kill()
     process.communicate()
     (tmp_path / ".model.npz.99999.tmp").write_text("left by a killed run")
-    assert load(tmp_path / "model.npz").progress.step < 1500
+    assert load(tmp_path / "model.npz").progress.step < 900
     assert resumed(tmp_path) == uninterrupted
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_saves_and_says_how_to_go_on(name, code, text_file, tmp_path, uninterrupted):
-    process = running(tmp_path, "--steps", "1500", "--dropout", "0.1")
+    process = running(tmp_path, "--steps", "900", "--dropout", "0.1")
     process.send_signal(getattr(signal, name))
     said = process.communicate()[1]
     assert process.returncode == code
@@ -307,7 +307,7 @@ def test_the_same_command_with_resume_goes_on_under_a_preset_with_a_limit(text_f
     process = running(tmp_path, "-c", "tiny", "--steps", "100000")
     process.send_signal(signal.SIGINT)
     process.communicate()
-    again = ("train", "corpus.txt", *QUICK, "--evals", "200", "-c", "tiny")
+    again = ("train", "corpus.txt", *QUICK, "--evals", "60", "-c", "tiny")
     step = load(tmp_path / "model.npz").progress.step
     assert charlstm(*again, "--steps", step + 1, "--resume", cwd=tmp_path).returncode == 0
 
