@@ -136,4 +136,5 @@ def verdict(run: Checkpoint) -> str:
         )
     if gap < _CLOSE * best["val_loss"]:
         return f"{found}The two are close, nothing is learnt by heart. What would help: more time, or a larger model"
-    return f"{found}It is still falling. What would help: more text, more time with more --dropout"
+    trend = "It was still falling" if last is best else "It falls no more"
+    return f"{found}{trend}. What would help: more text, or more time with more --dropout"

@@ -26,7 +26,7 @@ def run_with(losses, **settings):
         ([(2.0, 2.1), (1.5, 1.6), (1.2, 1.7)], r"20 of 30.*1\.500.*1\.600.*risen by 0\.100.*by heart.*more --dropout"),
         ([(2.0, 2.1), (1.6, 1.61)], r"20 of 20.*close.*larger model"),
         ([(2.0, 2.1), (1.2, 1.6)], r"20 of 20.*still falling"),
-        ([(1.2, 1.6), (1.2, 1.601)], r"10 of 20.*still falling"),
+        ([(1.2, 1.6), (1.2, 1.601)], r"10 of 20.*falls no more"),
     ],
 )
 def test_a_verdict_names_what_it_rests_on_and_what_would_help(losses, expected):

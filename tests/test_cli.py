@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, TEXT, charlstm, error_line
 
-from charlstm import Config, load, save
+from charlstm import Config, load, save, start
+from charlstm.cli.display import Display
 from charlstm.cli.training import run_training
+from charlstm.cli.words import conclude
 from charlstm.config import ADVISED, presets
 
 QUICK = ("--hidden-size", "12", "--batch-size", "4", "--seq-len", "10", "--evals", "4")
@@ -79,6 +81,14 @@ def test_a_run_says_what_to_hold_its_loss_against_and_how_much_it_copies(text_fi
     assert "Of as much" not in said  # the validation text is shorter
     with_resume = charlstm(*command, "--resume", cwd=tmp_path).stderr
     assert "At the best" not in with_resume
+
+
+def test_a_model_that_is_too_broken_to_write_is_still_told_and_saved(corpus, capsys):
+    run = start(Config().replace(hidden_size=4), corpus)
+    run.model.params["w_out"][...] = np.float32(3e38)
+    run.model.params["layer0.w_x"][...] = 1
+    conclude(Display(quiet=False), run, corpus)
+    assert capsys.readouterr().err == ""  # no validation text is long enough, no sample can be written
 
 
 def test_a_score_is_held_against_what_simpler_models_reach(text_file, model):

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from charlstm.cli.display import Display, bits, printable
 from charlstm.config import SETTINGS
 from charlstm.copying import GRAM, longest_copy, share_copied
 from charlstm.corpus import Corpus
+from charlstm.errors import CharlstmError
 from charlstm.sampling import generate
 from charlstm.training import batches_of, validation_part
 from charlstm.vocab import Ids, Vocab
@@ -64,11 +66,16 @@ def conclude(display: Display, run: Checkpoint, corpus: Corpus) -> None:
         display.say(words)
     train_ids, val_ids = corpus.split(run.config.data.val_fraction)
     if len(train_ids) <= _MOST_SEARCHED_CHARS:
-        rng = np.random.default_rng(run.config.train.seed)
-        sample = run.vocab.encode("".join(generate(run.model, run.vocab, _METER_CHARS, rng=rng, temperature=0.8)))
-        display.say(f"Of a sample of {_METER_CHARS:,} characters, {_copies(sample, train_ids, run.vocab)}")
+        with suppress(CharlstmError):  # what is too broken to write has been told by its loss
+            display.say(f"Of a sample of {_METER_CHARS:,} characters, {_copies(_sample(run), train_ids, run.vocab)}")
         if len(val_ids) >= _METER_CHARS:
             display.say(f"Of as much of the validation text, {_copies(val_ids[:_METER_CHARS], train_ids, run.vocab)}")
+
+
+def _sample(run: Checkpoint) -> Ids:
+    rng = np.random.default_rng(run.config.train.seed)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return run.vocab.encode("".join(generate(run.model, run.vocab, _METER_CHARS, rng=rng, temperature=0.8)))
 
 
 def _copies(sample: Ids, train_ids: Ids, vocab: Vocab) -> str:
@@ -77,7 +84,7 @@ def _copies(sample: Ids, train_ids: Ids, vocab: Vocab) -> str:
     shown = run if length <= _SHOWN_CHARS else run[: _SHOWN_CHARS - 3] + "..."
     return (
         f"{share_copied(sample, train_ids):.1%} of the runs of {GRAM} stand in the training text too; "
-        f"the longest run has {length}: {printable(shown)!r}"
+        f"the longest run has {length}: '{printable(shown)}'"
     )
 
 
