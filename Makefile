@@ -13,7 +13,7 @@ setup: .venv/dev  ## make .venv, with charlstm and all that developing needs
 demo: .venv/runtime  ## install, train on the bundled posts, and read what the model writes
 	$(BIN)/charlstm train @tweets -c tweets -o tweets.npz --force
 	@printf '\n--- what it writes now (charlstm sample --ckpt tweets.npz -n 1000):\n'
-	@echo | $(BIN)/charlstm sample --ckpt tweets.npz -n 1000 --prime -
+	@$(BIN)/charlstm sample --ckpt tweets.npz -n 1000
 	@echo
 
 addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer sums that were held out

@@ -21,7 +21,7 @@ def share_copied(sample: Ids, text: Ids, length: int = GRAM) -> float:
     if not len(wanted):
         return 0.0
     found = np.zeros(len(wanted), bool)
-    for _, chunk in _chunks(text, length):
+    for chunk in _chunks(text, length):
         found |= np.isin(wanted, _Runs(chunk).hashes(length))
     return float(found.mean())
 
@@ -35,7 +35,7 @@ def longest_copy(sample: Ids, text: Ids) -> tuple[int, int]:
     """
     best_at, best = 0, 0
     ours = _Runs(sample)
-    for _, chunk in _chunks(text, len(sample)):
+    for chunk in _chunks(text, len(sample)):
         runs, starts = _Runs(chunk), np.arange(len(chunk))
         while best < min(len(sample), len(chunk)):
             wanted = ours.hashes(best + 1)
@@ -69,10 +69,10 @@ class _Runs:
         return sums * self._powers[:whole][starts]
 
 
-def _chunks(text: Ids, overlap: int) -> Iterator[tuple[int, Ids]]:
+def _chunks(text: Ids, overlap: int) -> Iterator[Ids]:
     """Cut a text into pieces that have `overlap` characters in common, so that no run of that length is cut."""
     for start in range(0, len(text), _CHUNK):
-        yield start, text[start : start + _CHUNK + overlap]
+        yield text[start : start + _CHUNK + overlap]
 
 
 def _common(a: Ids, b: Ids) -> int:

@@ -51,18 +51,11 @@ def run_training(
         quiet: show nothing.
     """
     _check_paths(paths, out, log, resume=resume, force=force)
-    run = _resumed(out, values or {}, flags) if resume else None
-    config = run.config if run else Config().replace(**(values or {})).replace(**flags)
-    corpus = read_corpus(paths, config.data.encoding)
-    chosen: dict[str, Any] = {}
-    if run:
-        corpus = _matched(run, corpus, force=force)
-        _refuse_end_in_the_past(run, corpus, out, flags)
+    if resume:
+        chosen: Mapping[str, Any] = {}
+        run, corpus = _taken_up(paths, out, values or {}, flags, force=force)
     else:
-        if values is None:
-            with _warnings_to((lambda line: None) if quiet else say):
-                chosen = advised(corpus, flags)
-        run = start(config.replace(**chosen), corpus)
+        run, corpus, chosen = _begun(paths, values, flags, quiet=quiet)
     log_file = Log(log)
     remove_stale(out)
 
@@ -85,6 +78,29 @@ def run_training(
     display.say(f"Stopped after step {run.progress.step:,} and saved as {out}. To go on:")
     display.say(f"    {_command_to_go_on(paths, out, log, quiet)}")
     return 128 + received[0]
+
+
+def _begun(
+    paths: Sequence[str], values: Mapping[str, Any] | None, flags: Mapping[str, Any], *, quiet: bool
+) -> tuple[Checkpoint, Corpus, Mapping[str, Any]]:
+    """Return a new run, its text, and the settings that were chosen for it."""
+    config = Config().replace(**(values or {})).replace(**flags)
+    corpus = read_corpus(paths, config.data.encoding)
+    chosen: Mapping[str, Any] = {}
+    if values is None:
+        with _warnings_to((lambda line: None) if quiet else say):
+            chosen = advised(corpus, flags)
+    return start(config.replace(**chosen), corpus), corpus, chosen
+
+
+def _taken_up(
+    paths: Sequence[str], out: str, values: Mapping[str, Any], flags: Mapping[str, Any], *, force: bool
+) -> tuple[Checkpoint, Corpus]:
+    """Return a run that goes on, and its text."""
+    run = _resumed(out, values, flags)
+    corpus = _matched(run, read_corpus(paths, run.config.data.encoding), force=force)
+    _refuse_end_in_the_past(run, corpus, out, flags)
+    return run, corpus
 
 
 def _train(run: Checkpoint, corpus: Corpus, out: str, display: Display, log: Log, received: Sequence[int]) -> None:
