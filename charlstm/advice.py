@@ -122,14 +122,15 @@ def verdict(run: Checkpoint) -> str:
     if not entries or run.best is None:
         return ""
     best = min(entries, key=lambda entry: entry["val_loss"])
-    last, dropout = entries[-1], run.config.model.dropout
+    last, model = entries[-1], run.config.model
+    silenced = max(model.dropout, model.input_dropout, model.dropconnect)
     risen, gap = last["val_loss"] - best["val_loss"], best["val_loss"] - best["train_loss"]
-    losses = f"training loss {best['train_loss']:.3f}{' (with dropout)' if dropout else ''}"
+    losses = f"training loss {best['train_loss']:.3f}{' (with dropout)' if silenced else ''}"
     found = (
         f"At the best step, {best['step']:,} of {last['step']:,}: {losses}, validation loss {best['val_loss']:.3f}. "
     )
     if risen > _RISEN * best["val_loss"]:
-        stronger = f"more --dropout (it was {dropout:g}), " if dropout < 0.5 else ""
+        stronger = "more --dropconnect or --dropout, " if silenced < 0.5 else ""
         return (
             f"{found}Since then it has risen by {risen:.3f}: the text is being learnt by heart. "
             f"What would help: {stronger}a smaller model, or less time"
@@ -137,4 +138,4 @@ def verdict(run: Checkpoint) -> str:
     if gap < _CLOSE * best["val_loss"]:
         return f"{found}The two are close, nothing is learnt by heart. What would help: more time, or a larger model"
     trend = "It was still falling" if last is best else "It falls no more"
-    return f"{found}{trend}. What would help: more text, or more time with more --dropout"
+    return f"{found}{trend}. What would help: more text, or more time with more --dropconnect"

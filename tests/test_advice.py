@@ -23,7 +23,10 @@ def run_with(losses, **settings):
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [
-        ([(2.0, 2.1), (1.5, 1.6), (1.2, 1.7)], r"20 of 30.*1\.500.*1\.600.*risen by 0\.100.*by heart.*more --dropout"),
+        (
+            [(2.0, 2.1), (1.5, 1.6), (1.2, 1.7)],
+            r"20 of 30.*1\.500.*1\.600.*risen by 0\.100.*by heart.*more --dropconnect or --dropout",
+        ),
         ([(2.0, 2.1), (1.6, 1.61)], r"20 of 20.*close.*larger model"),
         ([(2.0, 2.1), (1.2, 1.6)], r"20 of 20.*still falling"),
         ([(1.2, 1.6), (1.2, 1.601)], r"10 of 20.*falls no more"),
@@ -34,9 +37,11 @@ def test_a_verdict_names_what_it_rests_on_and_what_would_help(losses, expected):
 
 
 def test_with_much_dropout_more_of_it_is_no_advice():
-    words = verdict(run_with([(1.5, 1.6), (1.2, 1.7)], dropout=0.5))
-    assert "with dropout" in words
-    assert "more --dropout" not in words
+    for silenced in ("dropout", "dropconnect"):
+        words = verdict(run_with([(1.5, 1.6), (1.2, 1.7)], **{silenced: 0.5}))
+        assert "by heart" in words
+        assert "(with dropout)" in words
+        assert "more --drop" not in words
 
 
 @pytest.mark.parametrize("losses", [[], [(1.0, None)], [(None, 1.0)]])
