@@ -74,7 +74,9 @@ def test_a_run_says_what_to_hold_its_loss_against_and_how_much_it_copies(text_fi
     command = ["train", text_file, "--hidden-size", 16, "--steps", 60]
     said = charlstm(*command, cwd=tmp_path).stderr
     assert re.search(r"bits per character: uniform 4\.\d+, frequencies \d\.\d+, 6-gram \d\.\d+, xz -9 \d\.\d+\n", said)
-    assert re.search(r"\nAt the best step, \d+ of 60: training loss \d\.\d+ \(with dropout\), validation loss \d\.\d+", said)
+    assert re.search(
+        r"\nAt the best step, \d+ of 60: training loss \d\.\d+ \(with dropout\), validation loss \d\.\d+", said
+    )
     assert re.search(
         r"\nOf a sample of 2,000 characters, \d+\.\d% of the runs of 20 .*the longest run has \d+: '", said
     )
