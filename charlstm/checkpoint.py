@@ -6,6 +6,7 @@ docs/format.md describes the file for other programs.
 import contextlib
 import glob
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -94,8 +95,15 @@ def save(checkpoint: Checkpoint, path: str | Path) -> None:
     The same checkpoint gives the same bytes.
 
     Raises:
-        CharlstmError: the file cannot be written; the old one is as it was.
+        CharlstmError: the file cannot be written, or has weights that are not finite; the old one is as it was.
     """
+    if checkpoint.progress and not all(
+        _is_finite(array) for arrays in checkpoint.progress.arrays().values() for array in arrays.values()
+    ):
+        raise CharlstmError(
+            f"{path} was not saved: the weights are not finite any more; "
+            "start anew with a lower learning_rate, or less l2 or weight_decay"
+        )
     target = Path(os.path.realpath(path))  # through a link, not over it
     temporary = temporary_beside(target)
     try:
@@ -283,8 +291,10 @@ def _is(value: object, kind: Any) -> bool:
         return isinstance(value, dict) and value.keys() == kind.keys() and all(_is(value[k], kind[k]) for k in kind)
     if kind is None:
         return value is None
-    if kind in (int, float):  # none of the numbers is negative; JSON's 1e999 is infinite
-        return type(value) in (int, kind) and 0 <= value < 2**63  # type: ignore[operator]
+    if kind is int:
+        return type(value) is int and 0 <= value < 2**63
+    if kind is float:  # none of the numbers is negative; JSON's 1e999 is infinite
+        return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
     return type(value) is kind
 
 
@@ -303,8 +313,12 @@ def _read_vocab(npz: NpzReader) -> Vocab:
 
 def _read_finite(npz: NpzReader, name: str, shape: tuple[int | None, ...]) -> Floats:
     array = npz.read(name, "<f4", shape)
-    demand(np.isfinite(array).all(), f"{name} has values that are not finite")
+    demand(_is_finite(array), f"{name} has values that are not finite")
     return array
+
+
+def _is_finite(array: Floats) -> bool:
+    return bool(np.isfinite(array).all())
 
 
 def _rng(state: dict[str, Any]) -> np.random.Generator:

@@ -323,3 +323,20 @@ def test_another_program_reads_the_file_with_numpy_alone(half, tmp_path):
     p = np.exp(logits.astype(float))
     np.testing.assert_allclose(names["probabilities"], p / p.sum(), rtol=1e-4)
     assert names["characters"] == half.vocab.decode(range(len(half.vocab)))
+
+
+def test_a_loss_may_be_as_large_as_it_likes(half, tmp_path):
+    half.history[-1]["train_loss"] = half.history[-1]["val_loss"] = 1e30
+    save(half, tmp_path / "m.npz")
+    assert load(tmp_path / "m.npz").history == half.history
+
+
+@pytest.mark.parametrize("kind", ["params", "v"])
+def test_what_is_not_finite_is_not_saved_over_what_is(kind, half, tmp_path):
+    save(half, tmp_path / "m.npz")
+    before = (tmp_path / "m.npz").read_bytes()
+    half.progress.arrays()[kind]["layer0.w_h"][0, 0] = np.inf
+    with pytest.raises(CharlstmError, match="not finite any more"):
+        save(half, tmp_path / "m.npz")
+    assert (tmp_path / "m.npz").read_bytes() == before
+    assert os.listdir(tmp_path) == ["m.npz"]
