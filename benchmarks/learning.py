@@ -42,8 +42,8 @@ def run_once(path: str, preset: str, changes: tuple[str, ...], first: float, see
             path_of_loss.append((report.elapsed_s, report.train_loss, report.val_loss))
     seconds = time.perf_counter() - begun
     loss = evaluate(run.model, corpus.split(run.config.data.val_fraction)[1])
-    best = (run.best or {})["step"]
-    at_best = next(entry["train_loss"] for entry in run.history if entry["step"] == best)
+    best = run.best["step"] if run.best else report.step  # none has a loss where training went astray
+    at_best = next((entry["train_loss"] for entry in run.history if entry["step"] == best), np.nan)
     return {
         "seconds": seconds,
         "steps": report.step,

@@ -1,8 +1,9 @@
 """What suits a text and the time there is, what it will cost, and what a run has shown."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _AGAINST_REPETITION = {  # from how many passes over the text on: dropconnect, d
 _WARM_UP_STEPS = 3  # in which processes start, and memory is touched for the first time
 _MEASURED_S = 0.5
 _LINES_CHARS = 20_000_000  # in which lines are compared
-_RISEN = 0.005  # of the best validation loss: what is more than noise
+_RISEN = 0.005  # of the best loss: what is more than noise
 _CLOSE = 0.03  # of the validation loss: a gap that says that the training text is not known any better
 
 
@@ -82,13 +83,10 @@ def _recipe(H: int, passes: float) -> dict[str, Any]:
 def measured_speed(config: Config, corpus: Corpus) -> float:
     """Return how many characters a second a model trains on, on this machine, from half a second of training."""
     run = start(config.replace(steps=10**6, evals=1), corpus)
-    begun = chars = 0.0
-    for report in train(run, corpus):
-        if report.step == _WARM_UP_STEPS:
-            begun, chars = time.perf_counter(), report.chars
-        elif report.step > _WARM_UP_STEPS and time.perf_counter() - begun > _MEASURED_S:
-            break
-    return (report.chars - chars) / (time.perf_counter() - begun)
+    with closing(train(run, corpus)) as reports:
+        first = next(islice(reports, _WARM_UP_STEPS - 1, None))
+        last = next(report for report in reports if report.elapsed_s - first.elapsed_s > _MEASURED_S)
+    return (last.chars - first.chars) / (last.elapsed_s - first.elapsed_s)
 
 
 def file_bytes(config: Config, vocab_size: int) -> int:
@@ -117,9 +115,9 @@ def repeated_lines(corpus: Corpus) -> float:
 
 
 def verdict(run: Checkpoint) -> str:
-    """Return in words whether a run has learnt or learnt by heart, and what would help; "" where nothing validates."""
+    """Return in words whether a run has learnt or learnt by heart, and what would help; "" without two evaluations."""
     entries = [entry for entry in run.history if entry["val_loss"] is not None and entry["train_loss"] is not None]
-    if not entries or run.best is None:
+    if len(entries) < 2 or run.best is None:
         return ""
     best = min(entries, key=lambda entry: entry["val_loss"])
     last, model = entries[-1], run.config.model
@@ -129,6 +127,8 @@ def verdict(run: Checkpoint) -> str:
     found = (
         f"At the best step, {best['step']:,} of {last['step']:,}: {losses}, validation loss {best['val_loss']:.3f}. "
     )
+    if risen > _RISEN * best["val_loss"] and last["train_loss"] > (1 + _RISEN) * best["train_loss"]:
+        return f"{found}Since then both have risen: training went astray. What would help: a lower --learning-rate"
     if risen > _RISEN * best["val_loss"]:
         stronger = "more --dropconnect or --dropout, " if silenced < 0.5 else ""
         return (

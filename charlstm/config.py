@@ -55,7 +55,7 @@ class ModelConfig:
     """The shape of the network."""
 
     hidden_size: int = _setting(
-        256, integer(1, 16384), "Units per layer. 128 suits texts up to 1 MB and little time, 512 wants an hour."
+        256, integer(1, 16384), "Units per layer. 128 suits a minute, 256 a few, 512 wants an hour."
     )
     num_layers: int = _setting(1, integer(1, 16), "Layers, one upon another. A second one pays in runs of hours.")
     dropout: float = _setting(
@@ -89,7 +89,7 @@ class TrainConfig:
     """The recipe."""
 
     batch_size: int = _setting(
-        16, integer(1, 65536), "Places in the text that are read at the same time (streams). Multiples of 16 are fast."
+        16, integer(1, 65536), "Places in the text that are read at the same time (streams). Multiples of 8 are fast."
     )
     seq_len: int = _setting(
         48, integer(1, 65536), "Characters per window: how far back an error is traced. The state reaches further."
@@ -116,7 +116,7 @@ class TrainConfig:
     nesterov: bool = _setting(False, boolean(), "Use Nesterov's momentum with SGD.")
     beta1: float = _setting(0.9, number(0, 0.9999999), "Adam's decay of the mean gradient.")
     beta2: float = _setting(0.99, number(0, 0.9999999), "Decay of the mean squared gradient, of Adam and RMSProp.")
-    epsilon: float = _setting(1e-8, number(0, 1, above=True), "Their guard against division by zero.")
+    epsilon: float = _setting(1e-8, number(1e-12, 1), "Their guard against division by zero.")
     l2: float = _setting(0.0, number(0, 1000), "L2 penalty: this much of each weight is added to its gradient.")
     weight_decay: float = _setting(
         0.0, number(0, 1000), "Share of each weight that an update takes off, times the rate. Try 0.05 in long runs."

@@ -172,7 +172,7 @@ class CharLSTM:
         for layer, work in enumerate(self._workspaces[:-1]):
             params = _of_layer(self.params, layer)
             if masks:
-                params = {name: _copied(param, name, work) for name, param in params.items()}
+                params |= {name: _copied(params[name], name, work) for name in _thinned(layer, masks)}
                 self._thin(params, layer, masks)
             x, h, c, cache = lstm_forward(params, x, state.h[layer], state.c[layer], work, backwards=backwards)
             if masks and masks.outputs is not None:
@@ -199,6 +199,11 @@ def _kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator) -> B
     """Draw which ones of many are kept, where a share of them is dropped."""
     kept: Bools = rng.integers(0, 1 << 16, shape, np.uint16) < round((1 - dropped) * (1 << 16))
     return kept
+
+
+def _thinned(layer: int, masks: Masks) -> list[str]:
+    """Return which of a layer's weights `_thin` changes."""
+    return ["w_x"] * (masks.inputs is not None and layer == 0) + ["w_h"] * (masks.recurrent is not None)
 
 
 def _copied(array: Floats, name: str, work: Workspace) -> Floats:

@@ -127,7 +127,7 @@ def average_into(average: Params, params: Params, decay: float, updates: int) ->
 
         average = d * average + (1 - d) * params,  d = min(decay, updates / (updates + 10))
 
-    So the average starts as that of all that there has been, and forgets more slowly as it grows older.
+    So the average is, to begin with, over about the last tenth of all that there has been, and later over a fixed time.
 
     Args:
         average: written.

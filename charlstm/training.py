@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,7 +89,9 @@ def validation_part(config: Config, val_ids: Ids) -> Ids:
     return val_ids[: max(config.train.eval_chars, 2) if config.train.eval_chars else None]
 
 
-def train(run: Checkpoint, corpus: Corpus, clock: Callable[[], float] = time.monotonic) -> Iterator[Report]:
+def train(
+    run: Checkpoint, corpus: Corpus, clock: Callable[[], float] = time.monotonic
+) -> Generator[Report, None, None]:
     """Train, one window per report, until the end that the settings name; then drop what only training needs.
 
     Between two reports `run` is consistent: save it, and the rest can be trained later, with the same result to the bit
@@ -178,6 +180,11 @@ def is_over(run: Checkpoint, corpus: Corpus) -> bool:
     return _share_done(run.config.train, run.progress, total_steps_of(run.config.train, batches)) >= 1
 
 
+def out_of_patience(run: Checkpoint) -> bool:
+    """Return whether the last evaluations were no better than one before, as many as end a run."""
+    return 0 < run.config.train.patience <= _plateaus(run.history)[1]
+
+
 def _evaluations(config: TrainConfig, done: float, step: int, total_steps: int | None) -> int:
     """How many evaluations there should have been; counted in whole steps where the run is."""
     return int(done * config.evals) if total_steps is None else step * config.evals // total_steps
@@ -194,8 +201,8 @@ def _steps(
     config = run.config.train
     total_steps = total_steps_of(config, batches)
     begun = clock() - progress.elapsed_s
-    plateaus, in_a_row = _plateaus(run.history)
-    while (done := _share_done(config, progress, total_steps)) < 1 and not 0 < config.patience <= in_a_row:
+    plateaus = _plateaus(run.history)[0]
+    while (done := _share_done(config, progress, total_steps)) < 1 and not out_of_patience(run):
         if progress.step % len(batches) == 0 and not config.carry_around:
             progress.state = progress.model.zero_state(batches.batch_size)
         now = done + 0.5 / total_steps if total_steps else done
@@ -204,7 +211,7 @@ def _steps(
         if progress.skipped == _MOST_SKIPPED:
             raise CharlstmError(
                 f"the loss is not finite any more (step {progress.step}, learning rate {learning_rate:.3g}): "
-                "start anew with a lower learning_rate, or with clip_norm: 1"
+                "start anew with a lower learning_rate, with clip_norm: 1, or with less l2 or weight_decay"
             )
         progress.elapsed_s = clock() - begun
         report = Report(
@@ -222,7 +229,7 @@ def _steps(
             config, done, report.step - 1, total_steps
         ):
             report = _evaluated(run, progress, workers, report, val_ids)
-            plateaus, in_a_row = _plateaus(run.history)
+            plateaus = _plateaus(run.history)[0]
             progress.elapsed_s = clock() - begun
         yield report
 

@@ -12,6 +12,7 @@ ORDER = 6  # characters of the longest n-gram, at most
 _MOST_CODES = 2**63  # n-grams are counted as int64
 _MOST_NGRAM_CHARS = 5_000_000  # beyond these, counting or compressing would take more than a few seconds
 _MOST_XZ_CHARS = 2_000_000
+_LEAST_XZ_CHARS = 500  # the size of a compressed text comes in steps of four bytes
 _XZ_LEAST_DICTIONARY = 4096  # bytes
 
 Codes = npt.NDArray[np.int64]
@@ -20,8 +21,10 @@ Codes = npt.NDArray[np.int64]
 def yardsticks(train_ids: Ids, val_ids: Ids, vocab: Vocab) -> dict[str, float]:
     """Return the losses of simple models on a text, in nats per character; the first character only starts them.
 
+    What would take more than a few seconds with texts of this length, or says little of so short a one, is left out.
+
     Args:
-        train_ids: what they learn from. What would take more than a few seconds with a text of this length is left out.
+        train_ids: what they learn from, at least one character.
         val_ids: what they predict, at least two characters.
         vocab: of both.
 
@@ -33,9 +36,10 @@ def yardsticks(train_ids: Ids, val_ids: Ids, vocab: Vocab) -> dict[str, float]:
     V = len(vocab)
     losses = {"uniform": math.log(V), "frequencies": _frequencies_loss(train_ids, val_ids, V)}
     order = min(ORDER, int(math.log(_MOST_CODES, max(V, 2))))
-    if len(train_ids) <= _MOST_NGRAM_CHARS:
+    chars = len(train_ids) + len(val_ids)
+    if chars <= _MOST_NGRAM_CHARS:
         losses[f"{order}-gram"] = ngram_loss(train_ids, val_ids, V, order)
-    if len(train_ids) <= _MOST_XZ_CHARS:
+    if chars <= _MOST_XZ_CHARS and len(val_ids) >= _LEAST_XZ_CHARS:
         losses["xz -9"] = _xz_loss(_utf8(train_ids, vocab), _utf8(val_ids, vocab), len(val_ids))
     return losses
 

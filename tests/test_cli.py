@@ -93,7 +93,7 @@ def test_a_model_that_is_too_broken_to_write_is_still_told_and_saved(corpus, cap
     assert capsys.readouterr().err == ""  # no validation text is long enough, no sample can be written
 
 
-def test_a_score_is_held_against_what_simpler_models_reach(text_file, model):
+def test_a_score_is_held_against_what_simpler_models_reach(text_file, model, tmp_path):
     plain = charlstm("score", "--ckpt", model, text_file).stdout
     with_yardsticks = charlstm("score", "--ckpt", model, text_file, "--yardsticks", text_file).stdout
     assert with_yardsticks.startswith(plain)
@@ -102,6 +102,9 @@ def test_a_score_is_held_against_what_simpler_models_reach(text_file, model):
     values = json.loads(done.stdout)["yardsticks_nats_per_char"]
     assert values["uniform"] > values["frequencies"] > values["6-gram"]
     assert "missing.txt" in error_line(charlstm("score", "--ckpt", model, text_file, "--yardsticks", "missing.txt"), 2)
+    (tmp_path / "strange.txt").write_text("ÄÖÜ")
+    refused = charlstm("score", "--ckpt", model, text_file, "--yardsticks", tmp_path / "strange.txt")
+    assert "the model knows none of its characters" in error_line(refused, 1)
 
 
 def test_a_plan_says_what_a_text_is_like_and_train_does_what_it_says(text_file, tmp_path):
@@ -383,6 +386,15 @@ def test_what_goes_wrong_with_the_workers_is_told_in_a_line(quiet, text_file, tm
     assert lines == [] if quiet else [line.startswith(told) for line in lines] == [True]
 
 
+def test_a_run_that_lost_its_patience_says_so(text_file, tmp_path):
+    early = ("--steps", 4000, "--learning-rate", 5, "--schedule", "constant", "--patience", 2, "--force")
+    assert (
+        "Ended early: no evaluation in the last 2 was better (--patience)\n"
+        in train(text_file, *early, "-o", tmp_path / "m.npz", "--evals", 200).stderr
+    )
+    assert "Ended early" not in train(text_file, "--steps", 40, "--patience", 9, "-o", tmp_path / "n.npz").stderr
+
+
 def test_a_preview_is_not_longer_than_ten_lines(text_file, tmp_path):
     text_file.write_text("a\n\n\n\n" * 400)
     done = charlstm("train", text_file, "--steps", 20, "--evals", 1, "--hidden-size", 8, "-o", tmp_path / "m.npz")
@@ -402,7 +414,9 @@ def test_resume_refuses_another_text_unless_forced(stopped):
     (stopped / "corpus.txt").write_text(TEXT[50:])
     done = charlstm("train", "corpus.txt", "--resume", "--force", "--steps", step + 5, "-q", cwd=stopped)
     assert (done.returncode, done.stderr) == (0, "")
-    assert load(stopped / "model.npz").best["step"] > step
+    run = load(stopped / "model.npz")
+    assert run.best["step"] > step
+    assert all(entry["step"] > step for entry in run.history)  # losses on another text do not count as plateaus
 
 
 def test_a_checkpoint_in_training_can_be_sampled_and_scored(stopped):

@@ -50,10 +50,9 @@ class Twin(torch.nn.Module):
         logits = self.out(out).reshape(-1, self.V)
         return torch.nn.functional.cross_entropy(logits, torch.from_numpy(window.y).reshape(-1)), after
 
-    def grads(self):
-        grads = {"w_out": self.out.weight.grad.numpy(), "b_out": self.out.bias.grad.numpy()}
-        return grads | {
-            f"{ours}{layer}": getattr(self.lstm, f"{theirs}_l{layer}").grad.numpy()
+    def params(self):
+        return {"w_out": self.out.weight, "b_out": self.out.bias} | {
+            f"layer{layer}.{ours}": getattr(self.lstm, f"{theirs}_l{layer}")
             for layer in range(self.lstm.num_layers)
             for ours, theirs in (("w_x", "weight_ih"), ("w_h", "weight_hh"), ("b", "bias_ih"))
         }
@@ -70,6 +69,13 @@ def relative(ours, theirs):
     return np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-30)
 
 
+def all_equal(ours, theirs, tolerance):
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        array = reordered(array) if "layer" in name else array
+        assert relative(array, theirs[name].detach().numpy()) < tolerance, name
+
+
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize(("dtype", "tolerance"), CASES)
 def test_loss_state_and_gradients_equal_those_of_pytorch(dtype, tolerance, num_layers, rng):
@@ -81,11 +87,7 @@ def test_loss_state_and_gradients_equal_those_of_pytorch(dtype, tolerance, num_l
     assert abs(loss - torch_loss.item()) < tolerance
     assert relative(after.h, torch_h.detach().numpy()) < tolerance
     assert relative(after.c, torch_c.detach().numpy()) < tolerance
-    theirs = twin.grads()
-    for name, grad in grads.items():
-        layer, _, kind = name.rpartition(".")
-        expected = theirs[kind + layer.removeprefix("layer")]
-        assert relative(reordered(grad) if layer else grad, expected) < tolerance, name
+    all_equal(grads, {name: param.grad for name, param in twin.params().items()}, tolerance)
 
 
 OPTIMIZERS = {
@@ -126,4 +128,4 @@ def test_ten_updates_with_clipping_equal_those_of_pytorch(dtype, tolerance, name
         )
         theirs.step()
         assert abs(loss - torch_loss.item()) < 20 * tolerance
-    assert relative(model.params["w_out"], twin.out.weight.detach().numpy()) < 100 * tolerance
+    all_equal(model.params, twin.params(), 100 * tolerance)

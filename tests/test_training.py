@@ -1,6 +1,7 @@
 """The training loop: it learns, repeats itself to the bit, and goes on where it stopped."""
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -60,8 +61,9 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(variant, stop, corpus
     config = SMALL.replace(**VARIANTS[variant])
     whole, _ = finished(config, corpus)
     run = start(config, corpus)
-    for report, _ in zip(train(run, corpus), range(stop), strict=False):
-        assert report.step <= stop
+    for _ in islice(train(run, corpus), stop):
+        pass
+    assert run.progress.step == stop
     save(run, tmp_path / "half.npz")
     resumed = load(tmp_path / "half.npz")
     for _ in train(resumed, corpus):

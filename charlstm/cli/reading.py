@@ -53,12 +53,15 @@ def print_score(path: str, texts: Sequence[str], encoding: str | None, learnt_fr
     ids, unknown = corpus.with_vocab(checkpoint.vocab)
     if len(ids) < 2:
         raise CharlstmError(f"too few characters to score: the model knows {len(ids)} of the text's, two are the least")
+    simpler: dict[str, float] = {}
+    if learnt_from is not None:
+        learnt_ids = read_corpus(learnt_from, encoding).with_vocab(checkpoint.vocab)[0]
+        if not len(learnt_ids):
+            raise CharlstmError(f"--yardsticks {learnt_from}: the model knows none of its characters")
+        simpler = yardsticks(learnt_ids, ids, checkpoint.vocab)
     nats = evaluate(checkpoint.model, ids)
     if not math.isfinite(nats):
         raise CharlstmError("the model is broken: its weights are so large that its predictions are not numbers")
-    simpler: dict[str, float] = {}
-    if learnt_from is not None:
-        simpler = yardsticks(read_corpus(learnt_from, encoding).with_vocab(checkpoint.vocab)[0], ids, checkpoint.vocab)
     perplexity = math.exp(nats) if nats < 700 else math.inf
     chars = len(ids) - 1
     if json:

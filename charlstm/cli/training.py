@@ -21,7 +21,7 @@ from charlstm.config import LIMITS, Config
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.sampling import generate
-from charlstm.training import Report, batches_of, is_over, start, train
+from charlstm.training import Report, batches_of, is_over, out_of_patience, start, train
 
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
@@ -127,6 +127,8 @@ def _train(run: Checkpoint, corpus: Corpus, out: str, display: Display, log: Log
             log.write(report, chars_per_s)
         if received and report.progress < 1:
             return
+    if out_of_patience(run):
+        display.say(f"Ended early: no evaluation in the last {run.config.train.patience} was better (--patience)")
 
 
 def _sample(run: Checkpoint, report: Report) -> str:
@@ -221,7 +223,7 @@ def _matched(run: Checkpoint, corpus: Corpus, *, force: bool) -> Corpus:
     if unknown:
         raise CharlstmError(f"the text has {unknown:,} characters that the model does not know: start a new run for it")
     run.corpus = {"chars": len(ids), "sha256": corpus.sha256}
-    run.best = None  # what was best was so on the other text
+    run.best, run.history = None, []  # what was good was so on the other text
     return Corpus(run.vocab, ids, corpus.sha256)
 
 
