@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from charlstm.checkpoint import Checkpoint
-from charlstm.config import Config
+from charlstm.config import Config, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.model import param_shapes
 from charlstm.training import start, train
@@ -17,6 +17,7 @@ from charlstm.workers import available_cores
 
 RARE = 10  # a character that stands less often than this in a text can hardly be learnt
 _REFERENCE = Config().replace(hidden_size=256, batch_size=16, seq_len=48)
+_SGD_RATE = 4.0  # without momentum, where gradients are clipped to a norm of 1
 _SIZES = {0: 128, 1_500_000: 256, 25_000_000: 384, 90_000_000: 512}  # from how many characters on
 _AGAINST_REPETITION = {  # from how many passes over the text on: dropconnect, dropout, input_dropout, weight_decay
     0: (0.0, 0.0, 0.0, 0.0),
@@ -46,35 +47,49 @@ def advised(
         speed: of a model on this machine, in characters per second; `measured_speed` unless given.
     """
     config = Config().replace(**given)
-    chars = len(corpus.split(config.data.val_fraction)[0])
+    chars = max(len(corpus.split(config.data.val_fraction)[0]), 1)
     if config.train.time_s is not None:
-        reference = _REFERENCE.replace(threads=config.train.threads)
+        reference = _REFERENCE.replace(threads=config.train.threads, num_layers=config.model.num_layers)
         to_read = config.train.time_s * (speed or measured_speed)(reference, corpus)
     elif config.train.epochs is not None:
         to_read = config.train.epochs * chars
     else:
-        to_read = (config.train.steps or 0) * config.train.batch_size * config.train.seq_len
+        to_read = float((config.train.steps or 0) * _window(_REFERENCE.model.hidden_size, given))
     H: int = given.get("hidden_size") or max(size for least, size in _SIZES.items() if to_read >= least)
     if config.train.time_s is not None:  # in which a larger model reads less
         to_read *= (_REFERENCE.model.hidden_size / H) ** 2
-    recipe = _recipe(H, to_read / max(chars, 1))
-    return {name: value for name, value in recipe.items() if name not in given}
+    elif config.train.epochs is None:
+        to_read = float((config.train.steps or 0) * _window(H, given))
+    return {name: value for name, value in _recipe(config.train, H, to_read / chars).items() if name not in given}
 
 
-def _recipe(H: int, passes: float) -> dict[str, Any]:
+def _streams(H: int) -> tuple[int, int]:
+    """Return batch_size and seq_len: products of large matrices want more rows."""
+    return (24, 40) if _REFERENCE.model.hidden_size >= H else (32, 64)
+
+
+def _window(H: int, given: Mapping[str, Any]) -> int:
+    """Return how many characters a window has."""
+    B, T = _streams(H)
+    window: int = given.get("batch_size", B) * given.get("seq_len", T)
+    return window
+
+
+def _recipe(config: TrainConfig, H: int, passes: float) -> dict[str, Any]:
     """Return the settings for a model of H units that reads a text so many times."""
     dropconnect, dropout, input_dropout, weight_decay = max(
         (least, shares) for least, shares in _AGAINST_REPETITION.items() if passes >= least
     )[1]
-    small = _REFERENCE.model.hidden_size >= H
+    B, T = _streams(H)
+    adams_rate = min((4.6 if dropconnect else 2.56) / H, 0.02)
     return {
         "hidden_size": H,
         "dropout": dropout,
         "input_dropout": input_dropout,
         "dropconnect": dropconnect,
-        "batch_size": 24 if small else 32,
-        "seq_len": 40 if small else 64,
-        "learning_rate": round(min((4.6 if dropconnect else 2.56) / H, 0.02), 4),
+        "batch_size": B,
+        "seq_len": T,
+        "learning_rate": round(_SGD_RATE * (1 - config.momentum) if config.optimizer == "sgd" else adams_rate, 4),
         "weight_decay": weight_decay,
         "reset": 0.02,
     }

@@ -91,6 +91,30 @@ def test_an_exact_run_gets_advice_that_does_not_depend_on_the_clock(limit):
     assert advised(corpus_from_text(TEXT), limit, never) == advised(corpus_from_text(TEXT), limit, never)
 
 
+def test_steps_count_the_windows_that_are_advised_or_given():
+    corpus = corpus_from_text(TEXT * 40)  # some 350,000 characters
+    few, many = (advised(corpus, {"steps": 1000, "batch_size": B, "seq_len": 50}, never) for B in (2, 200))
+    assert many["dropconnect"] > few["dropconnect"]
+    wide, narrow = (advised(corpus, {"steps": 700, "hidden_size": H}, never) for H in (512, 256))
+    assert wide["batch_size"] * wide["seq_len"] > narrow["batch_size"] * narrow["seq_len"]
+    assert wide["dropconnect"] > narrow["dropconnect"]  # since as many larger windows read more
+
+
+def test_sgd_gets_a_rate_of_its_own_and_more_layers_are_measured():
+    corpus, measured = corpus_from_text(TEXT), []
+
+    def speed(config, _):
+        measured.append(config.model.num_layers)
+        return 10_000.0
+
+    plain, with_momentum = (
+        advised(corpus, {"time": 60.0, "optimizer": "sgd", "momentum": m}, speed) for m in (0.0, 0.9)
+    )
+    assert plain["learning_rate"] == pytest.approx(10 * with_momentum["learning_rate"])
+    assert with_momentum["learning_rate"] > advised(corpus, {"time": 60.0, "num_layers": 3}, speed)["learning_rate"]
+    assert measured == [1, 1, 3]
+
+
 def test_the_measured_speed_is_that_of_training():
     corpus = corpus_from_text(TEXT)
     slow, fast = (Config().replace(hidden_size=H, threads=1) for H in (256, 16))
