@@ -18,13 +18,22 @@ from charlstm.workers import available_cores
 RARE = 10  # a character that stands less often than this in a text can hardly be learnt
 _REFERENCE = Config().replace(hidden_size=256, batch_size=16, seq_len=48)
 _SGD_RATE = 4.0  # without momentum, where gradients are clipped to a norm of 1
-_SIZES = {0: 128, 1_500_000: 256, 25_000_000: 384, 90_000_000: 512}  # from how many characters on
-_AGAINST_REPETITION = {  # from how many passes over the text on: dropconnect, dropout, input_dropout, weight_decay
-    0: (0.0, 0.0, 0.0, 0.0),
-    2: (0.1, 0.0, 0.0, 0.0),
-    4: (0.2, 0.0, 0.0, 0.02),
-    10: (0.3, 0.0, 0.05, 0.05),
-    30: (0.4, 0.3, 0.05, 0.05),
+_SLOWER = 1.55  # the power of its width by which a model is slower; below 2, since wide products are done faster
+_SIZES = {  # units, from how many characters on, that the reference model would read in the time
+    0: 128,
+    1_500_000: 256,
+    15_000_000: 384,
+    40_000_000: 512,
+    110_000_000: 640,
+    300_000_000: 768,
+}
+_AGAINST_REPETITION = {  # from how many passes over the text on: dropconnect, dropout, weight_decay
+    0: (0.0, 0.0, 0.0),
+    2: (0.1, 0.0, 0.0),
+    4: (0.2, 0.0, 0.02),
+    10: (0.3, 0.0, 0.03),
+    30: (0.4, 0.0, 0.03),
+    100: (0.4, 0.3, 0.05),
 }
 _WARM_UP_STEPS = 3  # in which processes start, and memory is touched for the first time
 _MEASURED_S = 0.5
@@ -57,7 +66,7 @@ def advised(
         to_read = float((config.train.steps or 0) * _window(_REFERENCE.model.hidden_size, given))
     H: int = given.get("hidden_size") or max(size for least, size in _SIZES.items() if to_read >= least)
     if config.train.time_s is not None:  # in which a larger model reads less
-        to_read *= (_REFERENCE.model.hidden_size / H) ** 2
+        to_read *= (_REFERENCE.model.hidden_size / H) ** _SLOWER
     elif config.train.epochs is None:
         to_read = float((config.train.steps or 0) * _window(H, given))
     return {name: value for name, value in _recipe(config.train, H, to_read / chars).items() if name not in given}
@@ -77,15 +86,14 @@ def _window(H: int, given: Mapping[str, Any]) -> int:
 
 def _recipe(config: TrainConfig, H: int, passes: float) -> dict[str, Any]:
     """Return the settings for a model of H units that reads a text so many times."""
-    dropconnect, dropout, input_dropout, weight_decay = max(
+    dropconnect, dropout, weight_decay = max(
         (least, shares) for least, shares in _AGAINST_REPETITION.items() if passes >= least
     )[1]
     B, T = _streams(H)
-    adams_rate = min((4.6 if dropconnect else 2.56) / H, 0.02)
+    adams_rate = min((6 if dropconnect else 3) / H, 0.02)
     return {
         "hidden_size": H,
         "dropout": dropout,
-        "input_dropout": input_dropout,
         "dropconnect": dropconnect,
         "batch_size": B,
         "seq_len": T,

@@ -67,7 +67,7 @@ class ModelConfig:
     input_dropout: float = _setting(
         0.0,
         number(0, 0.95),
-        "Share of the different characters that a stream does not see in a window. Try 0.05.",
+        "Share of the different characters that a stream does not see in a window.",
     )
     dropconnect: float = _setting(
         0.0,
@@ -222,7 +222,6 @@ SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _setting
 ADVISED = (  # what `advice` chooses where neither a flag nor a configuration does
     "hidden_size",
     "dropout",
-    "input_dropout",
     "dropconnect",
     "batch_size",
     "seq_len",
