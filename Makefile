@@ -27,8 +27,8 @@ addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer s
 test: .venv/dev  ## run the tests, in less than two minutes
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-all: .venv/dev  ## run the slow tests too
-	$(BIN)/python -m pytest -q
+test-all: test  ## run the slow tests too
+	$(BIN)/python -m pytest -q -m slow
 
 lint: .venv/dev  ## look for mistakes and for unusual form
 	$(BIN)/ruff check .
