@@ -37,6 +37,7 @@ _AGAINST_REPETITION = {  # from how many passes over the text on: dropconnect, d
 }
 _WARM_UP_STEPS = 3  # in which processes start, and memory is touched for the first time
 _MEASURED_S = 0.5
+_PROCESS_BYTES = 58_000_000  # Python, NumPy and BLAS
 _LINES_CHARS = 20_000_000  # in which lines are compared
 _RISEN = 0.005  # of the best loss: what is more than noise
 _CLOSE = 0.03  # of the validation loss: a gap that says that the training text is not known any better
@@ -124,7 +125,7 @@ def memory_bytes(config: Config, corpus: Corpus) -> int:
     V = len(corpus.vocab)
     weights = (6 + 3 * processes) * _params(config, V)  # gradients, moments, averages, copies for the products
     window = T * B * (L * 10 * H + 2 * V)
-    return 4 * (weights + window) + corpus.ids.nbytes + 45_000_000 * processes + 20_000_000
+    return 4 * (weights + window) + corpus.ids.nbytes + _PROCESS_BYTES * processes + 20_000_000
 
 
 def _params(config: Config, vocab_size: int) -> int:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from charlstm import Config, corpus_from_text, save, start
-from charlstm.advice import advised, file_bytes, measured_speed, repeated_lines, verdict
+from charlstm.advice import advised, file_bytes, measured_speed, memory_bytes, repeated_lines, verdict
 from charlstm.config import ADVISED
 
 
@@ -125,6 +125,16 @@ def test_the_size_of_the_file_is_foreseen(trained, tmp_path):
     save(trained, tmp_path / "model.npz")
     foreseen = file_bytes(trained.config, len(trained.vocab))
     assert foreseen == pytest.approx((tmp_path / "model.npz").stat().st_size, rel=0.5)
+
+
+@pytest.mark.parametrize(("size", "measured"), [((256, 16, 48), 165e6), ((640, 32, 64), 291e6)])
+def test_the_memory_of_a_run_is_foreseen(size, measured, monkeypatch):
+    """Measured with two processes on tiny shakespeare: what they have in common is counted once (PSS)."""
+    monkeypatch.setattr("charlstm.advice.available_cores", lambda: 2)
+    H, B, T = size
+    corpus = corpus_from_text(TEXT * 120)  # 1.1 million characters, as there
+    config = Config().replace(hidden_size=H, batch_size=B, seq_len=T)
+    assert memory_bytes(config, corpus) == pytest.approx(measured, rel=0.1)
 
 
 def test_repeated_lines_are_counted():
