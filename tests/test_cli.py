@@ -142,7 +142,9 @@ def test_quiet_says_nothing(text_file, tmp_path):
 
 @pytest.mark.parametrize("preset", presets())
 def test_every_preset_trains_the_bundled_corpus(preset, tmp_path):
-    done = charlstm("train", "@tweets", "-c", preset, "--steps", 3, "--eval-chars", 2000, "-q", cwd=tmp_path)
+    done = charlstm(
+        "train", "@tweets", "-c", preset, "--steps", 2, "--evals", 1, "--eval-chars", 2000, "-q", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert load(tmp_path / "model.npz").progress is None
 
@@ -387,12 +389,12 @@ def test_what_goes_wrong_with_the_workers_is_told_in_a_line(quiet, text_file, tm
 
 
 def test_a_run_that_lost_its_patience_says_so(text_file, tmp_path):
-    early = ("--steps", 4000, "--learning-rate", 5, "--schedule", "constant", "--patience", 2, "--force")
-    assert (
-        "Ended early: no evaluation in the last 2 was better (--patience)\n"
-        in train(text_file, *early, "-o", tmp_path / "m.npz", "--evals", 200).stderr
-    )
-    assert "Ended early" not in train(text_file, "--steps", 40, "--patience", 9, "-o", tmp_path / "n.npz").stderr
+    small = ("--hidden-size", 12, "--batch-size", 4, "--seq-len", 10, "--threads", 1)
+    rash = ("--learning-rate", 5, "--schedule", "constant", "--steps", 4000, "--evals", 400, "--patience", 2)
+    said = charlstm("train", text_file, *small, *rash, "-o", tmp_path / "m.npz").stderr
+    assert "Ended early: no evaluation in the last 2 was better (--patience)\n" in said
+    calm = ("--steps", 40, "--evals", 4, "--patience", 9)
+    assert "Ended early" not in charlstm("train", text_file, *small, *calm, "-o", tmp_path / "n.npz").stderr
 
 
 def test_a_preview_is_not_longer_than_ten_lines(text_file, tmp_path):
