@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import click
@@ -119,7 +120,8 @@ def main(
     results = in_processes(tasks, at_once)
     for row in rows:
         runs = [next(results) for _ in range(seeds)]
-        paths[" ".join(row)] = [run.pop("path") for run in runs]
+        names = (Path(row[0]).stem, Path(row[1]).stem, row[2])
+        paths[" ".join(names)] = [run.pop("path") for run in runs]
         mean = {name: statistics.fmean(run[name] for run in runs) for name in runs[0]}
         losses = [run["validation"] for run in runs]
         spread = max(losses) - min(losses)
