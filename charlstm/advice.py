@@ -21,7 +21,7 @@ _SGD_RATE = 4.0  # without momentum, where gradients are clipped to a norm of 1
 _SLOWER = 1.55  # the power of its width by which a model is slower; below 2, since wide products are done faster
 _SIZES = {  # units, from how many characters on, that the reference model would read in the time
     0: 128,
-    1_500_000: 256,
+    4_000_000: 256,
     15_000_000: 384,
     40_000_000: 512,
     110_000_000: 640,
