@@ -7,7 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
+_LINE = 64  # bytes
 PADDING = 16  # floats after a row: rows whose distance is a power of two would share few places of the cache
+
+
+def aligned(dtype: npt.DTypeLike, *shape: int) -> Floats:
+    """Return a new array, with anything in it, that begins with a line of the cache: AVX-512 reads whole lines."""
+    itemsize = np.dtype(dtype).itemsize
+    memory = np.empty(math.prod(shape) + _LINE // itemsize, dtype)
+    first = -memory.ctypes.data % _LINE // itemsize
+    return memory[first : first + math.prod(shape)].reshape(shape)
 
 
 class Workspace:
@@ -21,5 +30,5 @@ class Workspace:
         """Return an array of this shape, with anything in it. It overwrites the one that last had its name."""
         size = math.prod(shape)
         if name not in self._memory or self._memory[name].size < size:
-            self._memory[name] = np.empty(size, self._dtype)
+            self._memory[name] = aligned(self._dtype, size)
         return self._memory[name][:size].reshape(shape)
