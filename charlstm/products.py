@@ -13,13 +13,16 @@ import math
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from charlstm.workspace import PADDING, Floats, Workspace
+from charlstm.workspace import PADDING, Floats, Workspace, aligned
 
 _SMALL_KERNELS = {"SkylakeX", "Cooperlake", "SapphireRapids"}
 _SMALL_PRODUCT = 1_000_000  # multiplications; the most that OpenBLAS takes for small
 _BLOCK_ROWS = 256
 _BLOCK_FLOATS = 1 << 13  # of a block that is read more than once, as it is for more than 8 streams
 _COLUMNS = (64, 32)  # of a block; narrower ones are slow
+_DEPTH = 128  # rows of a block of which each row of the product is the same, however many rows there are
+_WIDTH = 64  # its columns
+_LEAST_ROWS = 2  # one row alone is another routine's, with another order
 
 
 class RecurrentProducts:
@@ -91,6 +94,49 @@ def _block_shape(B: int, H: int, dtype: np.dtype[np.floating]) -> tuple[int, int
             if H % columns == 0 and rows * columns <= most:
                 return rows, columns
     return 0, 0
+
+
+class EqualRows:
+    """Products with a matrix [K, N], of which each row is the same to the bit whatever other rows there are.
+
+    BLAS adds up in an order that depends on how large a product is, and where in it a row stands. With OpenBLAS's
+    kernels for AVX-512 it does not for two rows or more and blocks of `_DEPTH` by `_WIDTH`, which are fast, too, for
+    few rows. Elsewhere each row is a product of its own.
+
+    Args:
+        matrix: copied.
+        batch_size: B, the most rows.
+    """
+
+    def __init__(self, matrix: Floats, batch_size: int) -> None:
+        K, N = matrix.shape
+        if matrix.dtype != np.float32 or not _has_small_kernels():
+            self._rows = np.zeros((batch_size, K), matrix.dtype)
+            self._sum, self._others = np.empty((batch_size, N), matrix.dtype), list[Floats]()
+            by_column = np.ascontiguousarray(matrix.T).T  # a product with one row reads along K
+            self._products = [(self._rows[b], by_column, self._sum[b]) for b in range(batch_size)]
+            return
+        high, wide, rows = -(-K // _DEPTH), -(-N // _WIDTH), max(batch_size, _LEAST_ROWS)  # in blocks
+        depth = -(-K // high)
+        padded = np.zeros((high * depth, wide * _WIDTH), matrix.dtype)
+        padded[:K, :N] = matrix
+        blocks = aligned(matrix.dtype, high, wide, depth, _WIDTH)
+        blocks[...] = padded.reshape(high, depth, wide, _WIDTH).swapaxes(1, 2)
+        whole = np.zeros((rows, high * depth), matrix.dtype)
+        left = whole.reshape(rows, high, 1, depth).transpose(1, 2, 0, 3)  # [high, 1, rows, depth]
+        parts = np.empty((high, rows, wide * _WIDTH), matrix.dtype)
+        by_block = parts.reshape(high, rows, wide, _WIDTH).swapaxes(1, 2)
+        self._sum, self._others = parts[0, :, :N], list(parts[1:, :, :N])
+        self._rows, self._products = whole[:, :K], [(left, blocks, by_block)]
+
+    def __call__(self, rows: Floats) -> Floats:
+        """Return the product of rows [B, K] and the matrix, which the next call overwrites."""
+        self._rows[: len(rows)] = rows
+        for left, right, out in self._products:
+            np.matmul(left, right, out=out)
+        for part in self._others:
+            self._sum += part
+        return self._sum[: len(rows)]
 
 
 @functools.cache

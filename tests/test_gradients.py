@@ -187,9 +187,10 @@ def test_a_step_equals_a_window_of_one_character(num_layers, rng):
     window, state = two_windows(model, rng)
     logits, after = Stepper(model, 3).step(window.x[0], state)
     for stream in range(3):
-        one_logits, one_after = Stepper(model).step(window.x[0, stream], state.of(stream))
-        np.testing.assert_allclose(one_logits, logits[stream], rtol=1e-12)
-        np.testing.assert_allclose(one_after, after.of(stream), rtol=1e-12)
+        only = slice(stream, stream + 1)
+        one_logits, one_after = Stepper(model).step(window.x[0, only], state.of(only))
+        np.testing.assert_allclose(one_logits, logits[only], rtol=1e-12)
+        np.testing.assert_allclose(one_after, after.of(only), rtol=1e-12)
     loss, expected = model.loss(Window(window.x[:1], window.y[:1]), state)
     np.testing.assert_allclose(after.h, expected.h, rtol=1e-12)
     np.testing.assert_allclose(after.c, expected.c, rtol=1e-12)

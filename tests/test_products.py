@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charlstm import products
-from charlstm.products import RecurrentProducts
+from charlstm.products import EqualRows, RecurrentProducts
 from charlstm.workspace import Workspace
 
 
@@ -29,3 +29,17 @@ def test_blocks_are_taken_where_they_are_fast(monkeypatch):
     assert products._block_shape(8, 256, np.dtype(np.float64)) == (0, 0)
     monkeypatch.setattr(products, "_has_small_kernels", lambda: False)
     assert products._block_shape(8, 256, float32) == (0, 0)
+
+
+@pytest.mark.parametrize("small_kernels", [True, False])
+@pytest.mark.parametrize(("K", "N"), [(1, 5), (65, 64), (128, 512), (130, 96), (300, 2048)])
+def test_a_row_is_the_same_to_the_bit_among_any_number(K, N, small_kernels, rng, monkeypatch):
+    if not small_kernels:
+        monkeypatch.setattr(products, "_has_small_kernels", lambda: False)
+    matrix, rows = (rng.standard_normal(shape).astype(np.float32) for shape in ((K, N), (65, K)))
+    one = EqualRows(matrix, 1)
+    alone = np.concatenate([one(rows[b : b + 1]).copy() for b in range(len(rows))])
+    np.testing.assert_allclose(alone, rows @ matrix, rtol=1e-4, atol=1e-4)
+    for B in (2, 3, 8, 33, 65):
+        np.testing.assert_array_equal(EqualRows(matrix, 65)(rows[:B]), alone[:B])
+        np.testing.assert_array_equal(EqualRows(matrix, B)(rows[-B:]), alone[-B:])
