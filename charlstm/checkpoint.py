@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from charlstm.config import Config, config_from_sections
+from charlstm.copying import CopyIndex
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.model import CharLSTM, State, param_shapes
 from charlstm.npz import Array, DamagedError, NpzReader, demand, write_npz
@@ -75,6 +76,7 @@ class Checkpoint:
             `val_loss` of None where nothing validates.
         history: one entry per evaluation: `step`, `epoch`, `chars`, `train_loss`, `val_loss`, `learning_rate`.
         progress: what training needs to go on; None once it is finished.
+        copies: an index of the runs of the text, where the settings ask for one.
     """
 
     config: Config
@@ -84,6 +86,7 @@ class Checkpoint:
     best: dict[str, Any] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     progress: Progress | None = None
+    copies: CopyIndex | None = None
 
 
 # ---- writing
@@ -142,6 +145,8 @@ def _arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, Array]]:
     yield "vocab", checkpoint.vocab.code_points
     yield "counts", checkpoint.vocab.counts
     yield from checkpoint.model.params.items()
+    if checkpoint.copies:
+        yield "copies", checkpoint.copies.words
     progress = checkpoint.progress
     if progress:
         for name in checkpoint.model.params:
@@ -220,6 +225,7 @@ def _read(npz: NpzReader) -> Checkpoint:
     prefixes = ("", *(f"training.{kind}." for kind in kinds))
     expected = {"header", "vocab", "counts"} | {prefix + name for prefix in prefixes for name in shapes}
     expected |= {"training.h", "training.c"} if training else set()
+    expected |= {"copies"} if config.data.no_copy_index else set()
     demand(npz.names == expected, "it lacks members, or has others")
 
     def params(prefix: str) -> dict[str, Floats]:
@@ -227,6 +233,10 @@ def _read(npz: NpzReader) -> Checkpoint:
 
     model = CharLSTM(config.model, params(""))
     checkpoint = Checkpoint(config, vocab, model, header["corpus"], header["best"], header["history"])
+    if config.data.no_copy_index:
+        words = npz.read("copies", "<u8", (None,))
+        demand(0 < len(words) < 1 << 32, "its index of copies has an odd size")
+        checkpoint.copies = CopyIndex(config.data.no_copy_index, words)
     if training:
         optimizer = Optimizer({}, config.train)
         optimizer.moments = {moment: params(f"training.{moment}.") for moment in optimizer.moments}

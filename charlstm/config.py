@@ -45,6 +45,11 @@ class DataConfig:
         number(0, 0.5),
         "Share of the text, at its end, that validates and is not trained on. 0 trains on all of it.",
     )
+    no_copy_index: int = _setting(
+        0,
+        integer(0, 10**6),
+        "Keep an index of the text's runs of N characters (3 bytes each), for sample --no-copy N. Try 20.",
+    )
 
     def __post_init__(self) -> None:
         _check(self)

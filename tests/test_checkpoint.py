@@ -317,10 +317,10 @@ def test_another_program_reads_the_file_with_numpy_alone(half, tmp_path):
     assert "charlstm" not in program.replace('"charlstm"', "")
     names = {"path": tmp_path / "m.npz", "text": "1 times 2"}
     exec(compile(program, "docs/format.md", "exec"), names)
-    state, stepper = half.model.zero_state(1).of(0), Stepper(half.model)
+    state, stepper = half.model.zero_state(1), Stepper(half.model)
     for character in "1 times 2":
-        logits, state = stepper.step(half.vocab.encode(character)[0], state)
-    p = np.exp(logits.astype(float))
+        logits, state = stepper.step(half.vocab.encode(character), state)
+    p = np.exp(logits[0].astype(float))
     np.testing.assert_allclose(names["probabilities"], p / p.sum(), rtol=1e-4)
     assert names["characters"] == half.vocab.decode(range(len(half.vocab)))
 
