@@ -5,11 +5,11 @@ from typing import TextIO
 import click
 import numpy as np
 
-from charlstm import CharLSTM, Vocab, generate, load
+from charlstm import CharLSTM, Choice, Vocab, generate, load
 
 
 def answer(model: CharLSTM, vocab: Vocab, question: str, length: int) -> str:
-    text = "".join(generate(model, vocab, length, rng=np.random.default_rng(0), temperature=0, prime=question))
+    text = "".join(generate(model, vocab, length, question, np.random.default_rng(0), Choice(0)))
     return text.partition("\n")[0]
 
 

@@ -33,7 +33,7 @@ def charlstm_sample(H: int, L: int, B: int) -> Callable[[], object]:
     model = new_model(ModelConfig(hidden_size=H, num_layers=L), V, rng)
     if B == 1:
         vocab = corpus_from_text("".join(map(chr, range(32, 32 + V)))).vocab
-        text = generate(model, vocab, 10**12, rng=rng)
+        text = generate(model, vocab, 10**12, "", rng)
         return lambda: [next(text) for _ in range(STEPS_PER_CALL)]
     stepper, state = Stepper(model, B), model.zero_state(B)
     ids = np.zeros(B, np.intp)

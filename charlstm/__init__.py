@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from charlstm.corpus import corpus_from_text as corpus_from_text
     from charlstm.corpus import read_corpus as read_corpus
     from charlstm.errors import CharlstmError as CharlstmError
+    from charlstm.filters import Choice as Choice
     from charlstm.model import CharLSTM as CharLSTM
     from charlstm.sampling import generate as generate
     from charlstm.training import Report as Report
@@ -30,6 +31,7 @@ _HOMES = {
     "CharLSTM": "model",
     "CharlstmError": "errors",
     "Checkpoint": "checkpoint",
+    "Choice": "filters",
     "Config": "config",
     "Corpus": "corpus",
     "Report": "training",

@@ -40,6 +40,7 @@ class LossCache(NamedTuple):
     h: Floats  # [T B, H]
     y: IntArray  # [T B]
     p: Floats  # [T B, V], the predicted probabilities
+    nats: Floats  # [T B], the loss of each character
 
 
 def lstm_forward(
@@ -158,9 +159,9 @@ def loss_forward(params: Params, h: Floats, y: IntArray, work: Workspace) -> tup
     of_y = logits[np.arange(len(y)), y]  # [T B]
     p = np.exp(logits, out=logits)
     total = p.sum(1)
-    loss = np.sum(np.log(total) - of_y, dtype=np.float64)
+    nats = np.log(total) - of_y  # [T B]
     p /= total[:, None]
-    return float(loss), LossCache(h, y, p)
+    return float(np.sum(nats, dtype=np.float64)), LossCache(h, y, p, nats)
 
 
 def loss_backward(params: Params, cache: LossCache, chars: int, grads: Grads, work: Workspace) -> Floats:

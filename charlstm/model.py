@@ -30,8 +30,8 @@ class State(NamedTuple):
     h: Floats  # [L, B, H]
     c: Floats  # [L, B, H]
 
-    def of(self, streams: slice | int) -> "State":
-        """Return the state of some of the streams (views); of one, without an axis for it."""
+    def of(self, streams: "slice | IntArray") -> "State":
+        """Return the state of some of the streams: views for a slice, copies for their numbers."""
         return State(self.h[:, streams], self.c[:, streams])
 
 
@@ -151,6 +151,12 @@ class CharLSTM:
         h, _, after = self._layers_forward(window.x, state, None, backwards=False)
         loss, _ = loss_forward(self.params, h, window.y, self._workspaces[-1])
         return loss / (chars or window.x.size), after
+
+    def surprises(self, window: Window, state: State) -> tuple[Floats, State]:
+        """Return the loss of each character of a window in nats [T, B], and the state after it."""
+        h, _, after = self._layers_forward(window.x, state, None, backwards=False)
+        cache = loss_forward(self.params, h, window.y, self._workspaces[-1])[1]
+        return cache.nats.reshape(window.y.shape), after
 
     def read(self, ids: IntArray, state: State) -> State:
         """Read a text without predicting; return the state after it.

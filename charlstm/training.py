@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from charlstm.batches import Batches, IntArray, Window, fitted
 from charlstm.checkpoint import Checkpoint, Progress
 from charlstm.config import Config, TrainConfig
+from charlstm.copying import index_of
 from charlstm.corpus import Corpus
 from charlstm.errors import CharlstmError
 from charlstm.layers import Params
@@ -19,11 +20,13 @@ from charlstm.model import CharLSTM, State, new_model
 from charlstm.optim import Optimizer, average_into, clip_by_global_norm, learning_rate_at
 from charlstm.vocab import Ids
 from charlstm.workers import Workers, available_cores
+from charlstm.workspace import Floats
 
 _MOST_SKIPPED = 20  # updates in a row without a finite gradient, after which there is no hope
 _EVAL_STREAMS = 64
 _EVAL_WARM_UP = 128  # characters
 _EVAL_WINDOW = 64
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def start(config: Config, corpus: Corpus) -> Checkpoint:
     if config.train.average:
         progress.average = model.copy().params
     fingerprint = {"chars": len(corpus.ids), "sha256": corpus.sha256}
-    return Checkpoint(config, corpus.vocab, model.copy(), fingerprint, progress=progress)
+    copies = index_of(corpus.ids, config.data.no_copy_index) if config.data.no_copy_index else None
+    return Checkpoint(config, corpus.vocab, model.copy(), fingerprint, progress=progress, copies=copies)
 
 
 def batches_of(config: Config, ids: Ids) -> Batches:
@@ -131,23 +135,37 @@ def evaluate(model: CharLSTM | Workers, ids: Ids, streams: int = 1) -> float:
         ids: the text, at least two characters; the first only starts the state.
         streams: parts read side by side.
     """
+    losses = _read_in_parts(model.loss, model.zero_state, ids, streams)
+    return sum(loss * at.size for at, loss in losses) / (len(ids) - 1)
+
+
+def surprises(model: CharLSTM, ids: Ids, streams: int = 1) -> Floats:
+    """Return the loss of each character of a text but the first, in nats [n - 1]; see `evaluate`."""
+    nats = np.empty(len(ids) - 1, np.float32)
+    for at, some in _read_in_parts(model.surprises, model.zero_state, ids, streams):
+        nats[at] = some
+    return nats
+
+
+def _read_in_parts(
+    read: Callable[[Window, State], tuple[_Result, State]], zero_state: Callable[[int], State], ids: Ids, streams: int
+) -> Iterator[tuple[IntArray, _Result]]:
+    """Read a text in so many streams, window by window; yield which characters these were, and what `read` gave."""
     n = len(ids) - 1
     length = n // streams
     starts = np.arange(streams) * length  # [B]
-    state = model.zero_state(streams)
+    state = zero_state(streams)
     if streams > 1:
-        state = model.loss(_window(ids, starts + np.arange(-_EVAL_WARM_UP, 0)[:, None]), state)[1]
+        state = read(_window(ids, starts + np.arange(-_EVAL_WARM_UP, 0)[:, None]), state)[1]
         for array in state:
             array[:, 0] = 0  # there is nothing before the first part
-    total = 0.0
     for t in range(0, length, _EVAL_WINDOW):
         at = starts + np.arange(t, min(t + _EVAL_WINDOW, length))[:, None]  # [T, B]
-        loss, state = model.loss(_window(ids, at), state)
-        total += loss * at.size
+        result, state = read(_window(ids, at), state)
+        yield at, result
     if length * streams < n:  # the last stream goes on alone
         at = np.arange(length * streams, n)[:, None]  # [T, 1]
-        total += model.loss(_window(ids, at), state.of(slice(-1, None)))[0] * at.size
-    return total / n
+        yield at, read(_window(ids, at), state.of(slice(-1, None)))[0]
 
 
 def eval_streams(ids: Ids) -> int:

@@ -55,6 +55,26 @@ class Vocab:
         known = self.code_points[ids] == wanted if len(self) else np.zeros(len(wanted), bool)
         return ids.astype(self.id_type), known
 
+    def adapt(self, text: str, unknown: str = "error") -> str:
+        """Return a text in known characters.
+
+        Args:
+            text: with any characters.
+            unknown: what becomes of the others: "error" for an exception; "skip" leaves them out; "nearest" takes what
+                they are made of in Unicode, without marks, in the other case if need be: é becomes e.
+
+        Raises:
+            UnknownCharactersError: there are others, and "error" stands, or "nearest" finds nothing.
+        """
+        known = set(self.decode(range(len(self))))
+        if unknown == "skip":
+            return "".join(character for character in text if character in known)
+        if unknown == "nearest":
+            text = unicodedata.normalize("NFC", text)
+            text = "".join(c if c in known else _nearest(c, known) for c in text)
+        self.encode(text)
+        return text
+
     def decode(self, ids: npt.ArrayLike) -> str:
         """Return the text that `ids` stand for."""
         return str(self.code_points[np.asarray(ids, np.intp)].astype("<u4").tobytes(), "utf-32-le", "surrogatepass")
@@ -82,6 +102,14 @@ def name(character: str) -> str:
     return f"{ascii(character) if not character.isprintable() else repr(character)} U+{ord(character):04X}" + (
         f" {official}" if official else ""
     )
+
+
+def _nearest(character: str, known: set[str]) -> str:
+    """Return known characters that come nearest to an unknown one; itself, if none do."""
+    parts = unicodedata.normalize("NFKD", character)
+    bare = "".join(part for part in parts if not unicodedata.combining(part))
+    candidates = (unicodedata.normalize("NFKC", character), parts, character.swapcase(), bare, bare.swapcase())
+    return next((each for each in candidates if set(each) <= known), character)
 
 
 def _normalisation_hint(characters: list[str], vocab: Vocab) -> str:

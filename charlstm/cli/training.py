@@ -20,6 +20,7 @@ from charlstm.cli.words import conclude, finish, introduce
 from charlstm.config import LIMITS, Config
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.errors import CharlstmError, UsageError
+from charlstm.filters import Choice
 from charlstm.sampling import generate
 from charlstm.training import Report, batches_of, is_over, out_of_patience, start, train
 
@@ -134,7 +135,7 @@ def _train(run: Checkpoint, corpus: Corpus, out: str, display: Display, log: Log
 def _sample(run: Checkpoint, report: Report) -> str:
     assert run.progress is not None
     rng = np.random.default_rng([run.config.train.seed, report.step])
-    return "".join(generate(run.progress.model, run.vocab, _SAMPLE_CHARS, rng=rng, temperature=0.8))
+    return "".join(generate(run.progress.model, run.vocab, _SAMPLE_CHARS, "", rng, Choice(0.8)))
 
 
 @contextmanager

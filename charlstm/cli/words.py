@@ -14,6 +14,7 @@ from charlstm.config import SETTINGS
 from charlstm.copying import GRAM, longest_copy, share_copied
 from charlstm.corpus import Corpus
 from charlstm.errors import CharlstmError
+from charlstm.filters import Choice
 from charlstm.sampling import generate
 from charlstm.training import batches_of, validation_part
 from charlstm.vocab import Ids, Vocab
@@ -75,7 +76,7 @@ def conclude(display: Display, run: Checkpoint, corpus: Corpus) -> None:
 def _sample(run: Checkpoint) -> Ids:
     rng = np.random.default_rng(run.config.train.seed)
     with np.errstate(over="ignore", invalid="ignore"):
-        return run.vocab.encode("".join(generate(run.model, run.vocab, _METER_CHARS, rng=rng, temperature=0.8)))
+        return run.vocab.encode("".join(generate(run.model, run.vocab, _METER_CHARS, "", rng, Choice(0.8))))
 
 
 def _copies(sample: Ids, train_ids: Ids, vocab: Vocab) -> str:
