@@ -12,11 +12,16 @@ import charlstm
 from charlstm.cli.options import kind_option, setting_options, some_setting_options
 from charlstm.config import ENCODINGS, LIMITS, SEEDS
 from charlstm.errors import CharlstmError
-from charlstm.settings import integer, name, number
+from charlstm.settings import choice, integer, name, number
 
 _checkpoint = kind_option(
     "--ckpt", "checkpoint", kind=name(), default="model.npz", show_default=True, help="A model that train has made."
 )
+
+
+_any_number, _share = number(0, sys.float_info.max), number(0, 1, above=True)
+
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -123,27 +128,107 @@ def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
 @cli.command()
 @_checkpoint
 @kind_option("-n", "--length", kind=integer(0, 10**12), default=500, show_default=True, help="Characters to write.")
+@kind_option("--seed", kind=SEEDS, help="The same seed writes the same text. Without it, each text is another.")
 @kind_option(
     "-t",
     "--temperature",
-    kind=number(0, sys.float_info.max),
+    kind=_any_number,
     default=0.8,
     show_default=True,
     help="1 writes as the model learnt; lower is safer, higher wilder; 0 takes the likeliest, always.",
 )
+@kind_option("--temperature-at-start", kind=_any_number, help="That of the first character of words and lines.")
+@kind_option("--top-k", kind=integer(0, 10**9), default=0, help="Choose among the K likeliest characters only.")
+@kind_option(
+    "--typical", kind=_share, default=1.0, help="Choose among those of usual surprise, with this mass together."
+)
+@kind_option("--top-p", kind=_share, default=1.0, help="Choose among the likeliest, up to this mass.")
+@kind_option("--min-p", kind=number(0, 1), default=0.0, help="Choose among those this likely, if the likeliest is 1.")
+@kind_option(
+    "--repetition-penalty",
+    kind=number(0, 1000),
+    default=0.0,
+    help="Nats that each character costs by which a repeated run gets longer. Try 1.",
+)
+@kind_option(
+    "--repetition-free",
+    kind=integer(1, 2000),
+    default=16,
+    show_default=True,
+    help="Runs that may be repeated at no cost.",
+)
+@kind_option(
+    "--stop", kind=name(), multiple=True, metavar="TEXT", help="End before this text (\\n: a line end); repeatable."
+)
+@click.option("--keep-stop", is_flag=True, help="End after it.")
+@kind_option("--lines", kind=integer(0, 10**12), default=0, help="End after so many lines.")
+@kind_option("--pattern", kind=name(), metavar="REGEX", help="Write what matches a regular expression, all of it.")
+@kind_option("--no-copy", kind=integer(0, 10**6), default=0, help="Complete no run of N characters of the --corpus.")
+@kind_option("--corpus", kind=name(), help="The text that was trained on, for --no-copy and --cite.")
+@click.option(
+    "--cite", is_flag=True, help="Say which run of the --corpus is the longest in a text, and where it stands."
+)
+@kind_option(
+    "--num", kind=integer(1, 10**9), default=1, help="Write so many texts, with seeds that follow one another."
+)
+@kind_option("--best-of", kind=integer(1, 10**6), default=1, help="Of so many texts, write the likeliest only.")
+@kind_option(
+    "--beam", kind=integer(0, 10**4), default=0, help="Search for the likeliest text among so many beginnings."
+)
 @click.option("--prime", metavar="TEXT", default="", help="Start with this text; - reads it from standard input.")
-@kind_option("--seed", kind=SEEDS, help="The same seed writes the same text. Without it, each text is another.")
-def sample(checkpoint: str, length: int, temperature: float, prime: str, seed: int | None) -> None:
-    """Write a text on standard output.
+@kind_option("--prime-file", kind=name(), help="Start with the text in a file.")
+@click.option("--hide-prime", is_flag=True, help="Do not write it.")
+@kind_option(
+    "--unknown",
+    kind=choice("error", "skip", "nearest"),
+    default="error",
+    show_default=True,
+    help="What becomes of characters of the prime that the model does not know; nearest: e for é.",
+)
+@kind_option("-o", "--output", kind=name(), help="Write into a file.")
+@_json
+@click.option("--probs", is_flag=True, help="With --json, the probability, rank and entropy of each character.")
+def sample(checkpoint: str, as_json: bool, **flags: Any) -> None:
+    """Write texts.
 
     \b
     charlstm sample --ckpt model.npz
     charlstm sample --ckpt model.npz -n 2000 -t 0.6 --prime "It was "
+    charlstm sample --top-p 0.95 --min-p 0.02 --stop "\\n\\n" --num 5
+    charlstm sample --pattern "[A-Z][a-z]+, [a-z ]{10,40}\\."
     printf "It was" | charlstm sample --prime - --seed 1
     """
-    from charlstm.cli.reading import write_sample
+    from charlstm.cli.writing import write_samples
 
-    write_sample(checkpoint, length, temperature, prime, seed)
+    of_choice = ("temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p")
+    of_rules = ("repetition_penalty", "repetition_free", "keep_stop", "lines")
+    write_samples(
+        checkpoint,
+        choice={name: flags.pop(name) for name in of_choice},
+        rules={name: flags.pop(name) for name in of_rules},
+        json=as_json,
+        **flags,
+    )
+
+
+@cli.command()
+@_checkpoint
+@kind_option("-n", "--length", kind=integer(1, 10**9), default=200, show_default=True, help="Characters of a piece.")
+@kind_option("-t", "--temperature", kind=_any_number, default=0.8, show_default=True, help="As in sample.")
+@kind_option("--seed", kind=SEEDS, help="The same seed and lines, the same story.")
+def play(checkpoint: str, **flags: Any) -> None:
+    """Write a story in turns with a model.
+
+    Type how it begins; the model goes on, and waits for you. :undo takes its last piece back, :again writes it anew,
+    :help shows what else there is. Lines can come through a pipe, too.
+
+    \b
+    charlstm play --ckpt model.npz
+    printf 'It was \\n:again\\n' | charlstm play --ckpt model.npz --seed 1
+    """
+    from charlstm.cli.playing import play
+
+    play(checkpoint, **flags)
 
 
 @cli.command()
@@ -156,22 +241,29 @@ def sample(checkpoint: str, length: int, temperature: float, prime: str, seed: i
     metavar="CORPUS",
     help="Say too what simpler models reach (letter frequencies, 6-grams, xz) that have learnt from this text.",
 )
+@kind_option("--by", kind=choice("file", "line", "document"), help="Score the parts too; empty lines part documents.")
+@click.option("--sort", is_flag=True, help="With --by, the worst predicted first: the odd ones.")
+@click.option("--highlight", is_flag=True, help="Write the text instead, with what surprised the model in colours.")
+@click.option("--exact", is_flag=True, help="Read the text in one stream, which is slow, instead of up to 64.")
 @_json
-def score(checkpoint: str, text: tuple[str, ...], encoding: str | None, yardsticks: str | None, as_json: bool) -> None:
+def score(checkpoint: str, text: tuple[str, ...], yardsticks: str | None, as_json: bool, **flags: Any) -> None:
     """Say how well a model predicts a text.
 
     Prints nats and bits per character (less is better) and the perplexity.
     The state starts at zero and is carried over the whole text; the first character only starts it. Characters that the
-    model does not know are left out and counted. `-` is standard input; several files are read as one text.
+    model does not know are left out and counted. `-` is standard input; several files are read as one text. A long text
+    is read in up to 64 parts at the same time, each from 128 characters before it, which makes hardly a difference;
+    --exact reads it as one.
 
     \b
     charlstm score --ckpt model.npz other.txt
     charlstm score --ckpt model.npz --json - < other.txt
+    charlstm score --ckpt model.npz other.txt --by line --sort
     charlstm score --ckpt model.npz other.txt --yardsticks corpus.txt
     """
-    from charlstm.cli.reading import print_score
+    from charlstm.cli.scoring import print_score
 
-    print_score(checkpoint, text, encoding, yardsticks, as_json)
+    print_score(checkpoint, text, learnt_from=yardsticks, json=as_json, **flags)
 
 
 @cli.command()
@@ -191,7 +283,7 @@ def info(checkpoint: str, as_json: bool) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Make standard output and error UTF-8, whatever the locale; give closed streams a place to go.
+    """Make standard input, output and error UTF-8, whatever the locale; give closed streams a place to go.
 
     A file opened later would otherwise get the number of a closed stream, and be written to as if it were that.
     """
@@ -202,6 +294,8 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number; writing to it fails, as it should
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
     for stream, errors in ((sys.stdout, "surrogatepass"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors, newline="\n")

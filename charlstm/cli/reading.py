@@ -1,82 +1,17 @@
-"""`charlstm sample`, `score` and `info`: what can be done with a finished model, or one in training."""
-
-import math
-import sys
-from collections.abc import Sequence
+"""`charlstm info`, and how a model is loaded for reading."""
 
 import numpy as np
 
 from charlstm.checkpoint import Checkpoint, load
 from charlstm.cli.display import as_json, bits, printable
-from charlstm.cli.words import in_bits
 from charlstm.config import SECTIONS, SETTINGS
-from charlstm.corpus import read_corpus, unix_newlines
-from charlstm.errors import CharlstmError, UsageError
-from charlstm.sampling import generate
-from charlstm.training import evaluate
-from charlstm.vocab import UnknownCharactersError
-from charlstm.yardsticks import yardsticks
+from charlstm.errors import UsageError
 
-_QUIET = np.errstate(over="ignore", invalid="ignore")  # a broken model is told in one line, not in warnings
+QUIET = np.errstate(over="ignore", invalid="ignore")  # a broken model is told in one line, not in warnings
 
 
-@_QUIET
-def write_sample(path: str, length: int, temperature: float, prime: str, seed: int | None) -> None:
-    """Write a text on standard output as it comes into being."""
-    checkpoint = _loaded(path)
-    prime = unix_newlines(_standard_input() if prime == "-" else prime)
-    try:
-        prime.encode()
-        checkpoint.vocab.encode(prime)
-    except UnicodeEncodeError:
-        raise UsageError("--prime: not UTF-8") from None
-    except UnknownCharactersError as error:
-        raise UsageError(f"--prime: {error}") from None
-    rng = np.random.default_rng(seed)
-    live = sys.stdout.isatty()
-    sys.stdout.write(prime)
-    last = prime
-    for last in generate(checkpoint.model, checkpoint.vocab, length, rng=rng, temperature=temperature, prime=prime):
-        sys.stdout.write(last)
-        if live:
-            sys.stdout.flush()
-    if live and not last.endswith("\n"):
-        sys.stdout.write("\n")
-
-
-@_QUIET
-def print_score(path: str, texts: Sequence[str], encoding: str | None, learnt_from: str | None, json: bool) -> None:
-    """Print the loss of a text, and those of simpler models that have learnt from another."""
-    checkpoint = _loaded(path)
-    encoding = encoding or checkpoint.config.data.encoding
-    corpus = read_corpus(texts, encoding)
-    ids, unknown = corpus.with_vocab(checkpoint.vocab)
-    if len(ids) < 2:
-        raise CharlstmError(f"too few characters to score: the model knows {len(ids)} of the text's, two are the least")
-    simpler: dict[str, float] = {}
-    if learnt_from is not None:
-        learnt_ids = read_corpus(learnt_from, encoding).with_vocab(checkpoint.vocab)[0]
-        if not len(learnt_ids):
-            raise CharlstmError(f"--yardsticks {learnt_from}: the model knows none of its characters")
-        simpler = yardsticks(learnt_ids, ids, checkpoint.vocab)
-    nats = evaluate(checkpoint.model, ids)
-    if not math.isfinite(nats):
-        raise CharlstmError("the model is broken: its weights are so large that its predictions are not numbers")
-    perplexity = math.exp(nats) if nats < 700 else math.inf
-    chars = len(ids) - 1
-    if json:
-        values = {"chars": chars, "nats_per_char": nats, "bpc": bits(nats), "perplexity": perplexity}
-        in_nats = {"yardsticks_nats_per_char": simpler} if simpler else {}
-        print(as_json({**values, "unknown_chars": unknown, **in_nats}, indent=2))
-        return
-    left_out = f"; {unknown:,} unknown ones left out" if unknown else ""
-    print(f"{nats:.4f} nats per character, {bits(nats):.4f} bits per character, perplexity {perplexity:.3f}")
-    print(f"over {chars:,} characters{left_out}")
-    if simpler:
-        print(f"simpler models, in bits per character: {in_bits(simpler)}")
-
-
-def _loaded(path: str) -> Checkpoint:
+def loaded(path: str) -> Checkpoint:
+    """Load the model that --ckpt names."""
     try:
         return load(path)
     except UsageError as error:
@@ -118,12 +53,3 @@ def print_info(path: str, json: bool) -> None:
         losses = ["-" if entry[name] is None else f"{entry[name]:.4f}" for name in ("train_loss", "val_loss")]
         row = f"{entry['step']:>10,} {entry['epoch']:>7.2f} {losses[0]:>9} {losses[1]:>11}"
         print(f"{row} {entry['learning_rate']:>9.2g}")
-
-
-def _standard_input() -> str:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("--prime - reads from standard input, but that is a terminal: pipe or redirect a text into it")
-    try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--prime -: standard input is not UTF-8 (byte {error.start})") from None
