@@ -81,19 +81,20 @@ def test_every_public_name_is_there():
         _ = charlstm.nothing
 
 
-def readme_commands() -> list[str]:
-    lines = "\n".join(blocks("README.md", "sh")).splitlines()
+def commands_of(page: str) -> list[str]:
+    lines = "\n".join(blocks(page, "sh")).splitlines()
     return [line.split(" #")[0].strip() for line in lines if line.strip().startswith("charlstm ")]
 
 
-def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, capfd):
-    commands = readme_commands()
-    assert {command.split()[1] for command in commands} == {"plan", "train", "sample", "score", "info"}
+@pytest.mark.parametrize("page", ["README.md", "docs/sampling.md"])
+def test_the_commands_of_the_pages_run(page, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     for name in ("corpus.txt", "other.txt", "war.txt", "peace.txt"):
-        Path(name).write_text("It was a bright cold day, and the clocks were striking.\n" * 60)
+        Path(name).write_text("It was a bright cold day, and the clocks were striking. THE END\n" * 60)
     Path("my.yaml").write_text("model:\n  hidden_size: 8\n")
-    for command in commands:
+    if page != "README.md":
+        cli.main(["train", "corpus.txt", "--steps", "3", "--hidden-size", "8"], standalone_mode=False)
+    for command in commands_of(page):
         words = shlex.split(command)[1:]
         if words[0] in ("plan", "train"):
             if "--time" in words:
@@ -104,6 +105,14 @@ def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, capfd):
                 words += ["--steps", "3", "--hidden-size", "8", "--force"]
         assert cli.main(words, standalone_mode=False) in (None, 0), command
     assert "It was " in capfd.readouterr().out
+
+
+def test_every_option_of_sampling_and_scoring_has_an_example():
+    page = "\n".join(commands_of("docs/sampling.md") + commands_of("README.md"))
+    for name in ("sample", "score"):
+        for option in cli.commands[name].params:
+            flags = [flag for flag in option.opts if flag.startswith("-")]
+            assert not flags or any(re.search(rf"{flag}\b", page) for flag in flags), flags
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
