@@ -20,8 +20,9 @@ _SMALL_PRODUCT = 1_000_000  # multiplications; the most that OpenBLAS takes for 
 _BLOCK_ROWS = 256
 _BLOCK_FLOATS = 1 << 13  # of a block that is read more than once, as it is for more than 8 streams
 _COLUMNS = (64, 32)  # of a block; narrower ones are slow
-_DEPTH = 128  # rows of a block of which each row of the product is the same, however many rows there are
+_DEPTH = 256  # rows of a block of which each row of the product is the same, however many rows there are
 _WIDTH = 64  # its columns
+_FEW_ROWS = 16
 _LEAST_ROWS = 2  # one row alone is another routine's, with another order
 
 
@@ -100,8 +101,9 @@ class EqualRows:
     """Products with a matrix [K, N], of which each row is the same to the bit whatever other rows there are.
 
     BLAS adds up in an order that depends on how large a product is, and where in it a row stands. With OpenBLAS's
-    kernels for AVX-512 it does not for two rows or more and blocks of `_DEPTH` by `_WIDTH`, which are fast, too, for
-    few rows. Elsewhere each row is a product of its own.
+    kernels for AVX-512 it does not for two rows or more, up to `_DEPTH` numbers to add, and `_WIDTH` columns or a
+    multiple of it: for few rows, blocks of this size are the fastest, for many, so many rows of the matrix as a whole,
+    on several cores. Elsewhere each row is a product of its own.
 
     Args:
         matrix: copied.
@@ -116,16 +118,17 @@ class EqualRows:
             by_column = np.ascontiguousarray(matrix.T).T  # a product with one row reads along K
             self._products = [(self._rows[b], by_column, self._sum[b]) for b in range(batch_size)]
             return
-        high, wide, rows = -(-K // _DEPTH), -(-N // _WIDTH), max(batch_size, _LEAST_ROWS)  # in blocks
-        depth = -(-K // high)
-        padded = np.zeros((high * depth, wide * _WIDTH), matrix.dtype)
+        high, wide, rows = -(-K // _DEPTH), -(-N // _WIDTH) * _WIDTH, max(batch_size, _LEAST_ROWS)
+        depth, width = -(-K // high), _WIDTH if batch_size <= _FEW_ROWS else wide  # of a block
+        padded = np.zeros((high * depth, wide), matrix.dtype)
         padded[:K, :N] = matrix
-        blocks = aligned(matrix.dtype, high, wide, depth, _WIDTH)
-        blocks[...] = padded.reshape(high, depth, wide, _WIDTH).swapaxes(1, 2)
+        distance = width if width == _WIDTH else width + PADDING
+        blocks = aligned(matrix.dtype, high, wide // width, depth, distance)[..., :width]
+        blocks[...] = padded.reshape(high, depth, wide // width, width).swapaxes(1, 2)
         whole = np.zeros((rows, high * depth), matrix.dtype)
         left = whole.reshape(rows, high, 1, depth).transpose(1, 2, 0, 3)  # [high, 1, rows, depth]
-        parts = np.empty((high, rows, wide * _WIDTH), matrix.dtype)
-        by_block = parts.reshape(high, rows, wide, _WIDTH).swapaxes(1, 2)
+        parts = np.empty((high, rows, wide), matrix.dtype)
+        by_block = parts.reshape(high, rows, wide // width, width).swapaxes(1, 2)
         self._sum, self._others = parts[0, :, :N], list(parts[1:, :, :N])
         self._rows, self._products = whole[:, :K], [(left, blocks, by_block)]
 
