@@ -5,7 +5,7 @@ import pytest
 
 from charlstm import products
 from charlstm.products import EqualRows, RecurrentProducts
-from charlstm.workspace import Workspace
+from charlstm.workspace import Workspace, aligned
 
 
 @pytest.mark.parametrize("small_kernels", [True, False])
@@ -43,3 +43,11 @@ def test_a_row_is_the_same_to_the_bit_among_any_number(K, N, small_kernels, rng,
     for B in (2, 3, 8, 33, 65):
         np.testing.assert_array_equal(EqualRows(matrix, 65)(rows[:B]), alone[:B])
         np.testing.assert_array_equal(EqualRows(matrix, B)(rows[-B:]), alone[-B:])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_begin_with_a_line_of_the_cache(dtype):
+    for size in (1, 7, 1000, 100_000):
+        assert aligned(dtype, size, 3).ctypes.data % 64 == 0
+        assert Workspace(dtype).array("any", size, 3).shape == (size, 3)
+        assert Workspace(dtype).array("any", size, 3).ctypes.data % 64 == 0
