@@ -107,6 +107,21 @@ def test_a_text_is_the_same_alone_and_among_others(trained):
             assert several(trained, [seed], rules=rules, choice=Choice(0.9, top_p=0.9))[0] == texts[seed]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("hidden_size", [128, 512])
+def test_each_of_64_texts_is_the_same_alone(hidden_size, num_layers):
+    config = Config().replace(hidden_size=hidden_size, num_layers=num_layers, steps=1)
+    run = start(config, corpus_from_text("".join(map(chr, range(32, 127))) * 2))
+    for array in run.model.params.values():
+        array *= 4  # so that texts depend on all that was written
+    texts = several(run, range(64), 200)
+    assert len({text.text for text in texts}) == 64
+    for seed, text in enumerate(texts):
+        assert several(run, [seed], 200)[0] == text
+        assert written(run, 200, seed) == text.text
+
+
 def test_the_log_probability_is_that_of_the_text(trained):
     for text in several(trained, range(3), 40, Choice(0.7, top_k=3), prime="3 times ", detailed=True):
         ids = trained.vocab.encode("\n3 times " + text.text)
