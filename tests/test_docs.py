@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -107,12 +108,40 @@ def test_the_commands_of_the_pages_run(page, tmp_path, monkeypatch, capfd):
     assert "It was " in capfd.readouterr().out
 
 
-def test_every_option_of_sampling_and_scoring_has_an_example():
-    page = "\n".join(commands_of("docs/sampling.md") + commands_of("README.md"))
-    for name in ("sample", "score"):
-        for option in cli.commands[name].params:
-            flags = [flag for flag in option.opts if flag.startswith("-")]
-            assert not flags or any(re.search(rf"{flag}\b", page) for flag in flags), flags
+def examples_of_help(name):
+    text = cli.commands[name].help or ""
+    return [line.strip() for line in text.splitlines() if re.match(r"(charlstm|printf) ", line.strip())]
+
+
+@pytest.mark.parametrize("name", ["sample", "play", "score"])
+def test_every_option_has_an_example_in_help_and_on_the_pages(name):
+    in_help = "\n".join(examples_of_help(name))
+    on_pages = "\n".join(blocks("docs/sampling.md", "sh") + blocks("README.md", "sh"))
+    for option in cli.commands[name].params:
+        if flags := [flag for flag in option.opts if flag.startswith("-")]:
+            found = re.compile("|".join(rf"{flag}\b" for flag in flags))
+            assert found.search(in_help), flags
+            assert found.search(on_pages), flags
+
+
+@pytest.mark.parametrize("name", ["sample", "play", "score"])
+def test_the_examples_of_help_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ("corpus.txt", "other.txt"):
+        Path(file).write_text("It was a bright cold day, and the clocks were striking. THE END\n" * 20)
+    cli.main(["train", "corpus.txt", "--steps", "3", "--hidden-size", "8"], standalone_mode=False)
+    examples = examples_of_help(name)
+    assert examples
+    for example in examples:
+        if re.search(r" [|<] ", example):  # of a shell
+            command = example.replace("charlstm ", f"{shlex.quote(sys.executable)} -m charlstm ")
+            written = subprocess.run(command, shell=True, check=True, stdout=subprocess.PIPE).stdout
+        else:
+            words = shlex.split(example)[1:]
+            result = CliRunner().invoke(cli, words, input="It was\n", catch_exceptions=False)
+            assert result.exit_code == 0, (example, result.output)
+            written = Path(words[words.index("-o") + 1]).read_bytes() if "-o" in words else result.stdout_bytes
+        assert written, example
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):

@@ -193,9 +193,16 @@ def sample(checkpoint: str, as_json: bool, **flags: Any) -> None:
 
     \b
     charlstm sample --ckpt model.npz
-    charlstm sample --ckpt model.npz -n 2000 -t 0.6 --prime "It was "
+    charlstm sample -n 2000 -t 0.6 --temperature-at-start 1 --prime "It was "
     charlstm sample --top-p 0.95 --min-p 0.02 --stop "\\n\\n" --num 5
-    charlstm sample --pattern "[A-Z][a-z]+, [a-z ]{10,40}\\."
+    charlstm sample --top-k 10 --typical 0.9 --lines 3
+    charlstm sample -t 0 --repetition-penalty 1 --repetition-free 8
+    charlstm sample --best-of 16 --stop "." --keep-stop
+    charlstm sample --beam 8 -n 60
+    charlstm sample --pattern "[A-Z][a-z]+ [a-z ]{10,40}\\."
+    charlstm sample --no-copy 20 --corpus corpus.txt --cite
+    charlstm sample --prime-file other.txt --hide-prime --unknown nearest
+    charlstm sample --num 64 --json --probs -o texts.jsonl
     printf "It was" | charlstm sample --prime - --seed 1
     """
     from charlstm.cli.writing import write_samples
@@ -223,7 +230,7 @@ def play(checkpoint: str, **flags: Any) -> None:
     :help shows what else there is. Lines can come through a pipe, too.
 
     \b
-    charlstm play --ckpt model.npz
+    charlstm play --ckpt model.npz -n 300 -t 0.6
     printf 'It was \\n:again\\n' | charlstm play --ckpt model.npz --seed 1
     """
     from charlstm.cli.playing import play
@@ -257,9 +264,10 @@ def score(checkpoint: str, text: tuple[str, ...], yardsticks: str | None, as_jso
 
     \b
     charlstm score --ckpt model.npz other.txt
-    charlstm score --ckpt model.npz --json - < other.txt
-    charlstm score --ckpt model.npz other.txt --by line --sort
-    charlstm score --ckpt model.npz other.txt --yardsticks corpus.txt
+    charlstm score --json - < other.txt
+    charlstm score other.txt --by line --sort
+    charlstm score other.txt --highlight --exact
+    charlstm score other.txt --encoding cp1252 --yardsticks corpus.txt
     """
     from charlstm.cli.scoring import print_score
 
