@@ -174,15 +174,19 @@ class Automaton:
 
     def _add_repetition(self, least: int, most: int, sequence: Any, place: int, any_but: str) -> int:
         for _ in range(least):
-            place = self._add(sequence, place, any_but)
+            before, place = place, self._add(sequence, place, any_but)
+            if place == before:  # the part is empty
+                return place
         if most is ops.MAXREPEAT:
             start = self._new(place)
             self._free[self._add(sequence, start, any_but)].append(start)
             return self._new(start)
         end = self._new(place)
         for _ in range(most - least):
-            place = self._add(sequence, place, any_but)
+            before, place = place, self._add(sequence, place, any_but)
             self._free[place].append(end)
+            if place == before:
+                return end
         return end
 
     def _new(self, before: int | None = None) -> int:

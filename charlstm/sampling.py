@@ -10,7 +10,7 @@ import numpy as np
 from charlstm.batches import IntArray
 from charlstm.copying import CopyIndex
 from charlstm.errors import CharlstmError
-from charlstm.filters import Choice, Probabilities, log_softmax, softmax
+from charlstm.filters import Choice, Probabilities, log_softmax
 from charlstm.guides import Bools, Guide, LessRepetition, Matching, NoCopies
 from charlstm.model import CharLSTM, State
 from charlstm.patterns import Automaton
@@ -90,12 +90,15 @@ class Step(NamedTuple):
     Attributes:
         ids: [B].
         logits: that the model gave, [B, V].
-        ended: which texts have ended before this character, [B]; the reader notes here which of them end with it.
+        ended: which texts have ended before this character, [B]; the reader notes here which of them end with it. The
+            last step may be one before which all have.
+        stuck: which of these ended where nothing could come next, and they did not match yet, [B].
     """
 
     ids: IntArray
     logits: Floats
     ended: Bools
+    stuck: Bools
 
 
 def write(
@@ -109,7 +112,8 @@ def write(
 ) -> Iterator[Step]:
     """Write several texts side by side, of so many characters; each depends on its own random numbers alone.
 
-    Where a text matches its pattern, it ends with the probability that the model gives to what the pattern excludes.
+    Where a text matches its pattern, it ends with the probability that is left, after the filters, to what the pattern
+    excludes.
 
     Args:
         model: predicts.
@@ -119,30 +123,26 @@ def write(
         rngs: sources of the choices, B.
         choice: how the next character is chosen.
         rules: all but where texts end, which `Ending` says.
-
-    Raises:
-        CharlstmError: the rules leave a text no way on.
     """
     B, V = len(rngs), len(vocab)
     stepper, state = Stepper(model, B), start.state.of(np.zeros(B, np.intp))
-    logits, ended = np.repeat(start.logits, B, axis=0), np.zeros(B, bool)
+    logits, ended, stuck = np.repeat(start.logits, B, axis=0), np.zeros(B, bool), np.zeros(B, bool)
     is_space = np.array([character.isspace() for character in vocab.decode(range(V))])
     at_start = np.full(B, not len(start.ids) or is_space[start.ids[-1]])
     guides, matching = guides_of(rules, start.ids, B, V, length)
     for _ in range(length):
         if matching:
-            ended |= _ends(matching, softmax(logits, choice.temperature), rngs, ended)
+            ended |= _ends(matching, choice.distribution(logits, at_start), rngs, ended)
         wanted = narrowed(logits, guides) if guides else logits
         if guides and -math.inf in wanted.max(axis=1).tolist():
-            stuck = np.isneginf(wanted).all(axis=1)
-            ended |= stuck & (matching.matched if matching else False)
-            if (stuck & ~ended).any():
-                raise CharlstmError(NO_WAY_ON)
-            wanted[stuck] = logits[stuck]
+            none = np.isneginf(wanted).all(axis=1)
+            stuck |= none & ~ended & ~(matching.matched if matching else np.False_)
+            ended |= none
+            wanted[none] = logits[none]
+        ids = choice.draw(wanted, at_start, np.array([rng.random() for rng in rngs]))
+        yield Step(ids, logits, ended, stuck)
         if all(ended.tolist()):
             return
-        ids = choice.draw(wanted, at_start, np.array([rng.random() for rng in rngs]))
-        yield Step(ids, logits, ended)
         for guide in guides:
             guide.read(ids)
         at_start = is_space[ids]
@@ -240,10 +240,13 @@ def generate(
 
     Raises:
         UnknownCharactersError: the prime has characters that the model does not know.
+        CharlstmError: the rules leave no way on.
     """
     characters, ending = vocab.decode(range(len(vocab))), Ending(rules)
     start = begin(model, vocab, prime) if isinstance(prime, str) else prime
     for step in write(model, vocab, start, length, [rng], choice, rules):
+        if step.stuck[0]:
+            raise CharlstmError(NO_WAY_ON)
         if step.ended[0]:
             break
         if text := ending.feed(characters[step.ids[0]]):
@@ -263,12 +266,14 @@ class Text:
         chars: characters that were chosen, those of a stop included.
         log_probability: of these in nats, as the model sees it: without temperature, filters and guides.
         details: each of these, its probability, its rank (0 is the likeliest), the entropy of all in nats.
+        stuck: whether the rules left no way on, and it is not what it should be.
     """
 
     text: str = ""
     chars: int = 0
     log_probability: float = 0.0
     details: list[tuple[str, float, int, float]] = field(default_factory=list)
+    stuck: bool = False
 
     @property
     def mean(self) -> float:
@@ -289,9 +294,9 @@ def write_texts(
 ) -> list[Text]:
     """Write several texts side by side, each as it would be alone; see `write`."""
     characters = vocab.decode(range(len(vocab)))
-    texts, endings = [Text() for _ in rngs], [Ending(rules) for _ in rngs]
+    texts, endings, stuck = [Text() for _ in rngs], [Ending(rules) for _ in rngs], np.zeros(len(rngs), bool)
     for step in write(model, vocab, start, length, rngs, choice, rules):
-        log_p = log_softmax(step.logits)
+        log_p, stuck = log_softmax(step.logits), step.stuck
         for b in np.flatnonzero(~step.ended):
             id, text = step.ids[b], texts[b]
             text.text += endings[b].feed(characters[id])
@@ -300,8 +305,9 @@ def write_texts(
             if detailed:
                 text.details.append((characters[id], *_details(log_p[b], id)))
             step.ended[b] = endings[b].over
-    for text, ending in zip(texts, endings, strict=True):
+    for text, ending, text_is_stuck in zip(texts, endings, stuck.tolist(), strict=True):
         text.text += ending.rest()
+        text.stuck = text_is_stuck
     return texts
 
 

@@ -92,6 +92,12 @@ def test_what_matches_is_never_cut_by_the_length(trained):
         assert len(text) <= length
 
 
+def test_empty_parts_may_be_repeated_as_often_as_one_likes(trained):
+    for expression in ("(){1000000000}s", "(?:){9999999,99999999}s", "(){0,1000000000}s"):
+        automaton = Automaton(expression, trained.vocab)
+        assert automaton.missing(0) == 1
+
+
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [
@@ -106,6 +112,7 @@ def test_what_matches_is_never_cut_by_the_length(trained):
         ("(?i:a)", "flags"),
         ("a{3,2}", "min repeat greater"),
         ("a{100000}", "too long"),
+        ("(|){1000000000}", "too long"),
         ("(a{1000}){1000}", "too long"),
         ("a{" + "9" * 5000 + "}", "digits"),
         ("[", "unterminated"),
