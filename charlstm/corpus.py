@@ -161,7 +161,9 @@ class _Builder:
 
 def _opened(path: str) -> BinaryIO:
     if path == "-":
-        if sys.stdin is None or sys.stdin.isatty():
+        if sys.stdin is None:
+            raise UsageError("- reads the text from standard input, but that is closed")
+        if sys.stdin.isatty():
             raise UsageError(
                 "- reads the text from standard input, but that is a terminal: pipe or redirect a text into it"
             )

@@ -1,7 +1,12 @@
 """What sample, play and score write, called as functions; tests/test_cli.py has them in processes of their own."""
 
 import json
+import os
 import re
+import signal
+import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -78,7 +83,94 @@ def test_filters_and_rules_can_be_given(ran):
     assert sample(ran, "-n", 200, "--stop", r"\n") == whole.partition("\n")[0]
     assert sample(ran, "-n", 200, "--stop", r"\n", "--keep-stop") == whole.partition("\n")[0] + "\n"
     assert re.fullmatch(r"[0-9]+ times [0-9]{2}\n", sample(ran, "--pattern", r"[0-9]+ times [0-9]{2}\n"))
-    assert sample(ran, "--beam", 3, "-n", 20) == sample(ran, "--beam", 3, "-n", 20, "-t", 2)
+    assert len(sample(ran, "--beam", 3, "-n", 20)) == 20
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--beam 3 -t 2", "--beam does not go with --temperature: it finds one text"),
+        ("--beam 3 --num 2", "--beam does not go with --num"),
+        ("--pattern a --lines 2", "--pattern does not go with --lines: it says where"),
+        ("--prime a --prime-file b", "--prime does not go with --prime-file"),
+        ("--keep-stop", "--keep-stop needs --stop"),
+        ("--hide-prime", "--hide-prime needs --prime or --prime-file"),
+        ("--repetition-free 9", "--repetition-free needs --repetition-penalty"),
+        ("--corpus corpus.txt", "--corpus needs --no-copy or --cite"),
+        ("--encoding cp1252", "--encoding needs --corpus or --prime-file"),
+        ("--probs", "--probs needs --json"),
+        ("--cite", "--cite needs --corpus"),
+        ("--stop é", "--stop would never be met: .* E WITH ACUTE"),
+        ("--prime - --cite --corpus -", "- is standard input, which can be read only once"),
+    ],
+)
+def test_options_without_effect_are_refused(flags, message, ran):
+    with pytest.raises(UsageError, match=message):
+        sample(ran, *flags.split())
+
+
+def test_options_at_their_defaults_are_no_contradiction(ran):
+    assert sample(ran, "--beam", 3, "--num", 1, "-t", 0.8, "-n", 9) == sample(ran, "--beam", 3, "-n", 9)
+
+
+def test_what_is_no_ordinary_file_is_written_to_as_it_is(ran, here):
+    text = sample(ran, "-n", 30)
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert sample(ran, "-n", 30, "-o", "pipe") == ""
+    assert os.read(reader, 99).decode() == text
+    os.close(reader)
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
+    assert sample(ran, "-n", 30, "-o", "-") == text
+    assert not (here / "-").exists()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_while_a_file_is_written_leaves_nothing_behind(name, here):
+    command = [sys.executable, "-m", "charlstm", "sample", "-n", "100000000", "-o", "new.txt"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while not list(here.glob(".new.txt.*")):
+            assert process.poll() is None
+        process.send_signal(getattr(signal, name))
+        assert process.communicate(timeout=10)[1] == b""
+    assert process.returncode == 128 + getattr(signal, name)
+    assert sorted(path.name for path in here.iterdir()) == ["corpus.txt", "model.npz"]
+
+
+def test_a_text_that_is_stuck_does_not_take_others_with_it(ran, here):
+    (here / "digits.txt").write_text("0 1 2 3 4 5 6 7")
+    flags = ("-t", 1, "--pattern", "[0-9] (1 2 3|[ times]+)", "-n", 20, "--no-copy", 3, "--corpus", "digits.txt")
+    alone, lost = {}, []
+    for seed in range(1, 13):
+        try:
+            alone[seed] = json.loads(ran("sample", "--seed", seed, "--json", *flags))["text"]
+        except CharlstmError:
+            lost.append(seed)
+    assert alone
+    assert lost
+    with pytest.raises(CharlstmError, match=f"seeds? {', '.join(map(str, lost))}: nothing can come next"):
+        sample(ran, *flags, "--num", 12, "--json", "-o", "written.txt")
+    written = [json.loads(line) for line in (here / "written.txt").read_text().splitlines()]
+    assert {each["seed"]: each["text"] for each in written} == alone
+    best = json.loads(sample(ran, *flags, "--best-of", 12, "--json"))
+    assert best["text"] in alone.values()
+
+
+def test_where_a_pattern_may_end_the_filters_say_whether_it_does(ran):
+    texts = [ran("sample", "--pattern", "[0-9]+", "--top-k", 1, "--seed", seed, "-n", 40) for seed in range(9)]
+    assert len(set(texts)) == 1
+
+
+def test_stops_have_escapes(ran):
+    assert sample(ran, "-n", 200, "--stop", "\\n") == sample(ran, "-n", 200, "--stop", "\n")
+    with pytest.raises(UsageError, match="REVERSE SOLIDUS"):
+        sample(ran, "--stop", "\\\\n")
+
+
+def test_texts_on_a_terminal_end_their_line(ran, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for flags in ((), ("--best-of", 2), ("--beam", 2)):
+        assert re.fullmatch(".{5}\n", sample(ran, "-n", 5, "--prime", "1", "--hide-prime", *flags)), flags
 
 
 def test_a_failure_leaves_an_output_file_as_it_was(ran, here):
@@ -129,8 +221,10 @@ def test_primes_come_from_files_and_can_be_hidden(ran, here):
     (here / "prime.txt").write_text("3 times ")
     assert sample(ran, "--prime-file", "prime.txt") == sample(ran, "--prime", "3 times ")
     assert "3 times " + sample(ran, "--prime", "3 times ", "--hide-prime") == sample(ran, "--prime", "3 times ")
-    with pytest.raises(UsageError, match="give one of them"):
-        sample(ran, "--prime-file", "prime.txt", "--prime", "a")
+    (here / "latin.txt").write_bytes("\xe9 3".encode("cp1252"))
+    with pytest.raises(UsageError, match=r"--encoding, such as cp1252"):
+        sample(ran, "--prime-file", "latin.txt")
+    assert sample(ran, "--prime-file", "latin.txt", "--encoding", "cp1252", "--unknown", "nearest").startswith("e 3")
     with pytest.raises(UsageError, match=r"--prime-file: none\.txt: No such file"):
         sample(ran, "--prime-file", "none.txt")
 
@@ -156,7 +250,7 @@ def test_copies_are_cited_and_avoided(ran, here, capsys):
     text = sample(ran, "-n", 400, "--no-copy", 6, "--corpus", "corpus.txt")
     assert not any(text[k : k + 6] in TEXT for k in range(395))
     for flags in (["--cite"], ["--no-copy", 5]):
-        with pytest.raises(UsageError, match="needs --corpus FILE"):
+        with pytest.raises(UsageError, match="needs --corpus"):
             sample(ran, *flags)
 
 
@@ -221,7 +315,8 @@ def test_a_story_can_be_steered_and_saved(played, here):
         (":length 0", "0 is not an integer from 1"),
         (":state load nowhere", "none yet"),
         ("☃", "SNOWMAN"),
-        (":what", ":again"),
+        (":what", "there is no :what"),
+        (":save", "name a file"),
     ):
         assert error in played(line).err
 
@@ -269,6 +364,25 @@ def test_what_surprises_is_coloured(ran, here, monkeypatch):
     assert coloured.count("\x1b[38;5;") > 1
     monkeypatch.setenv("NO_COLOR", "1")
     assert ran("score", "odd.txt", "--highlight") == "1 times 2 is 2.\nsss\n"
+
+
+def test_a_terminal_gets_tabs_but_no_control_characters(ran, here, monkeypatch, capsys):
+    (here / "odd.txt").write_text("a\tb \x1b\xa0\n" * 50)
+    cli.main(["train", "odd.txt", "-o", "odd.npz", "--steps", "1", "--hidden-size", "4", "-q"], standalone_mode=False)
+    (here / "seen.txt").write_text("a\t☃\x1b[31m\n")
+    for environment in ({}, {"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        coloured = ran("score", "--ckpt", "odd.npz", "seen.txt", "--highlight")
+        assert re.sub(r"\x1b\[(38;5;\d+|0)m", "", coloured) == "a\t\\x1b\n"
+        cli.main(["score", "--ckpt", "odd.npz", "seen.txt", "--highlight"], standalone_mode=False)
+        assert "5 characters that the model does not know are left out" in capsys.readouterr().err
+
+
+def test_documents_keep_their_indentation(ran, here):
+    (here / "two.txt").write_text("1 times\n\n  \n   2 times 3\n")
+    parts = json.loads(ran("score", "two.txt", "--by", "document", "--json"))["parts"]
+    assert [part["text"] for part in parts] == ["1 times\n\n  \n", "   2 times 3\n"]
 
 
 def test_many_streams_score_like_one(ran, here):

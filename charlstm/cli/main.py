@@ -4,14 +4,16 @@ import io
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 import charlstm
 from charlstm.cli.options import kind_option, setting_options, some_setting_options
 from charlstm.config import ENCODINGS, LIMITS, SEEDS
-from charlstm.errors import CharlstmError
+from charlstm.errors import CharlstmError, UsageError
 from charlstm.settings import choice, integer, name, number
 
 _checkpoint = kind_option(
@@ -21,6 +23,22 @@ _checkpoint = kind_option(
 
 _any_number, _share = number(0, sys.float_info.max), number(0, 1, above=True)
 
+
+_NEEDED = {  # by options of sample
+    "cite": ("corpus",),
+    "corpus": ("no_copy", "cite"),
+    "encoding": ("corpus", "prime_file"),
+    "hide_prime": ("prime", "prime_file"),
+    "keep_stop": ("stop",),
+    "probs": ("as_json",),
+    "repetition_free": ("repetition_penalty",),
+}
+_EXCLUDED = {
+    "beam": ("num", "best_of", "probs", "temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p"),
+    "pattern": ("stop", "lines"),
+    "prime": ("prime_file",),
+}
+_REASONS = {"beam": ": it finds one text, the likeliest", "pattern": ": it says where a text ends"}
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -185,6 +203,11 @@ def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     show_default=True,
     help="What becomes of characters of the prime that the model does not know; nearest: e for é.",
 )
+@kind_option(
+    "--encoding",
+    kind=ENCODINGS,
+    help="Encoding of the --corpus and the --prime-file; the one of the training text unless given.",
+)
 @kind_option("-o", "--output", kind=name(), help="Write into a file.")
 @_json
 @click.option("--probs", is_flag=True, help="With --json, the probability, rank and entropy of each character.")
@@ -201,12 +224,13 @@ def sample(checkpoint: str, as_json: bool, **flags: Any) -> None:
     charlstm sample --beam 8 -n 60
     charlstm sample --pattern "[A-Z][a-z]+ [a-z ]{10,40}\\."
     charlstm sample --no-copy 20 --corpus corpus.txt --cite
-    charlstm sample --prime-file other.txt --hide-prime --unknown nearest
+    charlstm sample --prime-file other.txt --encoding cp1252 --hide-prime --unknown nearest
     charlstm sample --num 64 --json --probs -o texts.jsonl
     printf "It was" | charlstm sample --prime - --seed 1
     """
     from charlstm.cli.writing import write_samples
 
+    _refuse_combinations({"as_json": as_json, **flags})
     of_choice = ("temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p")
     of_rules = ("repetition_penalty", "repetition_free", "keep_stop", "lines")
     write_samples(
@@ -288,6 +312,25 @@ def info(checkpoint: str, as_json: bool) -> None:
     from charlstm.cli.reading import print_info
 
     print_info(checkpoint, as_json)
+
+
+def _refuse_combinations(flags: Mapping[str, Any]) -> None:
+    """Refuse options of sample that would have no effect, or contradict one another."""
+    ctx = click.get_current_context()
+    defaults = {param.name: param.default for param in ctx.command.params}
+    given = [flag for flag in flags if ctx.get_parameter_source(flag) is ParameterSource.COMMANDLINE]
+    changed = [flag for flag in given if flags[flag] != defaults[flag]]
+    for flag in changed:
+        needed = _NEEDED.get(flag, ())
+        if needed and not set(needed) & set(given):
+            raise UsageError(f"{_written(flag)} needs {' or '.join(map(_written, needed))}")
+        for other in _EXCLUDED.get(flag, ()):
+            if other in changed:
+                raise UsageError(f"{_written(flag)} does not go with {_written(other)}{_REASONS.get(flag, '')}")
+
+
+def _written(flag: str) -> str:
+    return f"--{flag.removeprefix('as_').replace('_', '-')}"
 
 
 def _open_standard_streams() -> None:

@@ -8,19 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from charlstm.cli.display import say
-from charlstm.cli.reading import QUIET, loaded
+from charlstm.cli.reading import QUIET, loaded, unescaped
 from charlstm.errors import UsageError
 from charlstm.filters import Choice
 from charlstm.sampling import Rules, Start, begin, generate
 from charlstm.settings import integer, number
 from charlstm.vocab import UnknownCharactersError
 
-_HELP = """What you type is added to the story, and the model goes on; Enter alone lets it go on. \\n is a line end.
+_HELP = """What you type is added to the story, and the model goes on; Enter alone lets it go on. \\n is a line end,
+\\: at the beginning a colon.
 :again        write the last piece anew        :undo           take the last piece back
 :temp X       temperature                      :length N       characters of a piece
 :stop TEXT    end pieces at this; without, off :story          show it all
 :save FILE    save it                          :state save|load NAME   keep this place, or go back to it
 :help         this (Ctrl-C ends a piece)       :quit           end (Ctrl-D too)"""
+_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,24 @@ class _Story:
             self.go_on(self._taken_back().typed)
         elif name == "undo":
             self._taken_back()
-            say(f"taken back; the story ends: ...{self._text()[-60:]!r}")
+            text = self._text()
+            say(f"taken back; the story ends: {'...' if len(text) > _SHOWN_CHARS else ''}{text[-_SHOWN_CHARS:]!r}")
         elif name == "temp":
             self._temperature = number(0, sys.float_info.max).parse(value)
         elif name == "length":
             self._length = integer(1, 10**9).parse(value)
         elif name == "stop":
-            self._rules = Rules(stop=(value.replace("\\n", "\n"),) if value else (), keep_stop=True)
+            self._rules = Rules(stop=(unescaped(value),) if value else (), keep_stop=True)
         elif name == "story":
             sys.stdout.write(self._text() + "\n")
         elif name == "save":
             self._save(value)
         elif name == "state":
             self._keep(*value.split(maxsplit=1))
-        else:
+        elif name == "help":
             say(_HELP)
+        else:
+            raise ValueError(f"there is no :{name}; :help shows what there is")
 
     def _taken_back(self) -> _Turn:
         if len(self._turns) == 1:
@@ -86,11 +91,13 @@ class _Story:
         return "".join(turn.typed + turn.written for turn in self._turns)
 
     def _save(self, path: str) -> None:
+        if not path:
+            raise ValueError(":save FILE: name a file")
         try:
             with open(path, "x", encoding="utf-8", newline="\n") as file:
                 file.write(self._text())
         except OSError as error:
-            raise ValueError(f"{path or 'a file is needed'}: {error.strerror or error}") from None
+            raise ValueError(f"{path}: {error.strerror or error}") from None
         say(f"saved in {path}")
 
     def _keep(self, verb: str = "", name: str = "") -> None:
@@ -128,6 +135,6 @@ def play(path: str, *, seed: int | None, length: int, temperature: float) -> Non
                     return
                 story.command(name, value.strip())
             else:
-                story.go_on(line.replace("\\n", "\n"))
+                story.go_on(unescaped(line.removeprefix("\\") if line.startswith("\\:") else line))
         except (ValueError, UnknownCharactersError) as error:
             say(f"Error: {error}")

@@ -1,5 +1,7 @@
 """`charlstm info`, and how a model is loaded for reading."""
 
+import re
+
 import numpy as np
 
 from charlstm.checkpoint import Checkpoint, load
@@ -16,6 +18,17 @@ def loaded(path: str) -> Checkpoint:
         return load(path)
     except UsageError as error:
         raise UsageError(f"{error}; --ckpt names the model") from None
+
+
+def read_once(*paths: str | None) -> None:
+    """Refuse to read standard input twice."""
+    if paths.count("-") > 1:
+        raise UsageError("- is standard input, which can be read only once: give it once")
+
+
+def unescaped(text: str) -> str:
+    r"""Return a text in which \n is a line end, \t a tab, and \\ a backslash."""
+    return re.sub(r"\\([nt\\])", lambda match: {"n": "\n", "t": "\t", "\\": "\\"}[match[1]], text)
 
 
 def print_info(path: str, json: bool) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from charlstm.cli.display import as_json, bits, printable
-from charlstm.cli.reading import QUIET, loaded
+from charlstm.cli.display import as_json, bits, printable, say
+from charlstm.cli.reading import QUIET, loaded, read_once
 from charlstm.cli.words import in_bits
 from charlstm.corpus import read_corpus
 from charlstm.errors import CharlstmError, UsageError
@@ -67,8 +67,7 @@ def print_score(
         raise UsageError("--sort needs --by file, line or document")
     if highlight and (by or learnt_from is not None or json):
         raise UsageError("--highlight writes nothing but the text: it does not go with --by, --yardsticks or --json")
-    if list(files).count("-") > 1:
-        raise UsageError("- is standard input, which can be read only once: give it once")
+    read_once(*files, learnt_from)
     run = loaded(path)
     encoding = encoding or run.config.data.encoding
     texts = [read_corpus(file, encoding).with_vocab(run.vocab) for file in files]
@@ -92,6 +91,8 @@ def print_score(
         return
     if highlight:
         print(_coloured(run.vocab.decode(ids), nats), end="")
+        if unknown:
+            say(f"{unknown:,} characters that the model does not know are left out")
         return
     left_out = f"; {unknown:,} unknown ones left out" if unknown else ""
     print(f"{mean:.4f} nats per character, {bits(mean):.4f} bits per character, perplexity {_perplexity(mean):.3f}")
@@ -138,16 +139,17 @@ def _parts(text: str, files: Sequence[tuple[str, int]], nats: Floats, by: str) -
 def _cut(text: str, by: str) -> list[str]:
     if by == "file":
         return [text]
-    return re.findall(r".*\n|.+" if by == "line" else r"(?s:.+?)(?:\n[ \t]*\n\s*|\Z)", text)
+    return re.findall(r".*\n|.+" if by == "line" else r"(?s:.+?)(?:\n(?:[ \t]*\n)+|\Z)", text)
 
 
 def _coloured(text: str, nats: Floats) -> str:
     """Return a text for a terminal, in which what surprised the model is coloured, from yellow to red."""
+    shown = [c if c in "\n\t" else printable(c) for c in text]
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return text
+        return "".join(shown)
     levels = [0, *np.minimum(nats / math.log(2) / _BITS_PER_COLOUR, len(_COLOURS) - 1).astype(int).tolist()]
     pieces = []
-    for level, group in groupby(zip(levels, text, strict=True), key=lambda pair: pair[0]):
-        run = "".join("\n" if c == "\n" else printable(c) for _, c in group)
+    for level, group in groupby(zip(levels, shown, strict=True), key=lambda pair: pair[0]):
+        run = "".join(c for _, c in group)
         pieces.append(f"\x1b[38;5;{_COLOURS[level]}m{run}\x1b[0m" if level else run)
     return "".join(pieces)

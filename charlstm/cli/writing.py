@@ -2,29 +2,34 @@
 
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
+import click
 import numpy as np
 
 from charlstm.beam import beam_search
 from charlstm.checkpoint import Checkpoint, temporary_beside
 from charlstm.cli.display import as_json, bits, printable, say
-from charlstm.cli.reading import QUIET, loaded
+from charlstm.cli.reading import QUIET, loaded, read_once, unescaped
 from charlstm.copying import CopyIndex, index_of, longest_copy
 from charlstm.corpus import Corpus, read_corpus, unix_newlines
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.filters import Choice
 from charlstm.patterns import Automaton
-from charlstm.sampling import Rules, Start, Text, begin, generate, write_texts
+from charlstm.sampling import NO_WAY_ON, Rules, Start, Text, begin, generate, write_texts
 from charlstm.vocab import UnknownCharactersError, Vocab
 
 _AT_ONCE = 64  # texts that are written side by side
 _SHOWN_CHARS = 60
+_SHOWN_SEEDS = 10
+_AS_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogatepass", "newline": "\n"}
 
 
 @QUIET
@@ -40,6 +45,7 @@ def write_samples(
     prime_file: str | None,
     hide_prime: bool,
     unknown: str,
+    encoding: str | None,
     choice: Mapping[str, Any],
     rules: Mapping[str, Any],
     stop: Sequence[str],
@@ -64,37 +70,32 @@ def write_samples(
         prime_file: a file that holds it instead.
         hide_prime: do not write it.
         unknown: what becomes of characters of the prime that the model does not know: error, skip or nearest.
+        encoding: of `prime_file` and `corpus`; that of the training text without.
         choice: fields of `Choice`.
         rules: fields of `Rules` but for the next three.
-        stop: texts that end each; \n in them is a line end.
+        stop: texts that end each; see `_unescaped`.
         pattern: an expression that each text matches.
         no_copy: runs of so many characters of `corpus` are not completed; 0 is off.
         corpus: a text that copies are looked for in.
         cite: say what of each text stands in it.
-        output: a file; standard output without.
+        output: a file; - and without, standard output.
         json: write a line of JSON for each text.
         probs: with the probability of each character.
     """
-    if cite and corpus is None:
-        raise UsageError("--cite needs --corpus FILE, the text that was trained on")
-    if beam and (probs or num > 1 or best_of > 1):
-        raise UsageError("--beam finds one text, the likeliest: it does not go with --num, --best-of or --probs")
-    if probs and not json:
-        raise UsageError("--probs needs --json")
-    if pattern is not None and (stop or rules["lines"]):
-        raise UsageError("--pattern says where a text ends: it does not go with --stop or --lines")
+    read_once(prime, prime_file, corpus)
     run = loaded(path)
-    source = None if corpus is None else _in_ids_of(run, corpus)
+    encoding = encoding or run.config.data.encoding
+    source = None if corpus is None else _in_ids_of(run, corpus, encoding)
     how = Rules(
         **rules,
-        stop=tuple(map(_unescaped, stop)),
+        stop=tuple(_stop(run.vocab, text) for text in stop),
         pattern=None if pattern is None else Automaton(pattern, run.vocab),
         no_copy=_index(run, source, no_copy) if no_copy else None,
     )
-    prime = _prime_of(run.vocab, prime, prime_file, unknown)
+    prime = _prime_of(run.vocab, prime, prime_file, encoding, unknown)
     start = begin(run.model, run.vocab, prime)
     first = secrets.randbits(32) if seed is None else seed
-    shown = "" if hide_prime else prime
+    shown, stuck = "" if hide_prime else prime, list[int]()
     with _opened(output, (path, corpus, prime_file)) as file:
         if num == best_of == 1 and not (beam or json or cite):
             rng = np.random.default_rng(first)
@@ -105,28 +106,45 @@ def write_samples(
         if beam:
             texts = iter([(first, beam_search(run.model, run.vocab, start, length, beam, how))])
         for text_seed, text in texts:
+            if text.stuck:
+                stuck.append(text_seed)
+                continue
             copied = _copied(text, run, source) if cite and source else None
             if json:
                 cited = {"copied": copied} if copied else {}
                 file.write(as_json({"seed": text_seed, "prime": prime, **_as_values(text, probs), **cited}) + "\n")
                 continue
             whole = shown + text.text
-            file.write(f"----- seed {text_seed}\n{whole}{_line_end(whole)}" if num > 1 else whole)
+            if num > 1:
+                file.write(f"----- seed {text_seed}\n")
+            file.write(whole + (_line_end(whole) if num > 1 or file.isatty() else ""))
             if copied:
                 file.flush()
-                say(_as_words(copied))
+                say(f"seed {text_seed}: {_as_words(copied)}" if num > 1 else _as_words(copied))
+    if stuck:
+        raise CharlstmError(f"{_seeds(stuck)}: {NO_WAY_ON}")
 
 
 def _line_end(text: str) -> str:
     return "" if text.endswith("\n") else "\n"
 
 
-def _unescaped(text: str) -> str:
-    return text.replace("\\n", "\n").replace("\\t", "\t")
+def _seeds(stuck: Sequence[int]) -> str:
+    some = ", ".join(map(str, stuck[:_SHOWN_SEEDS]))
+    return f"{'seed' if len(stuck) == 1 else 'seeds'} {some}{', ...' if len(stuck) > _SHOWN_SEEDS else ''}"
 
 
-def _in_ids_of(run: Checkpoint, path: str) -> Corpus:
-    corpus = read_corpus(path, run.config.data.encoding)
+def _stop(vocab: Vocab, text: str) -> str:
+    stop = unescaped(text)
+    try:
+        vocab.encode(stop)
+    except UnknownCharactersError as error:
+        raise UsageError(f"--stop would never be met: {error}") from None
+    return stop
+
+
+def _in_ids_of(run: Checkpoint, path: str, encoding: str) -> Corpus:
+    corpus = read_corpus(path, encoding)
     return Corpus(run.vocab, corpus.with_vocab(run.vocab)[0], corpus.sha256)
 
 
@@ -154,9 +172,9 @@ def _texts(
 
 
 def _best(texts: Iterator[tuple[int, Text]], best_of: int) -> Iterator[tuple[int, Text]]:
-    """Yield of each so many texts the one whose characters are likeliest."""
+    """Yield of each so many texts the one whose characters are likeliest; one that is stuck only if all are."""
     while some := list(islice(texts, best_of)):
-        yield max(some, key=lambda pair: pair[1].mean)
+        yield max(some, key=lambda pair: (not pair[1].stuck, pair[1].mean))
 
 
 def _write_live(file: TextIO, shown: str, pieces: Iterator[str]) -> None:
@@ -174,23 +192,48 @@ def _write_live(file: TextIO, shown: str, pieces: Iterator[str]) -> None:
 
 @contextmanager
 def _opened(path: str | None, others: Sequence[str | None]) -> Iterator[TextIO]:
-    """Give a file that takes the place of what stands at `path` when all is written; without, standard output."""
-    if path is None:
+    """Give a file that takes the place of what stands at `path` when all is written; without, standard output.
+
+    What is no ordinary file, such as a pipe or a device, is written to as it is.
+    """
+    if path is None or path == "-":
         yield sys.stdout
         return
     target = Path(os.path.realpath(path))
     for other in others:
         if other is not None and target == Path(os.path.realpath(other)):
             raise UsageError(f"--output {path} is {other} itself, which would be overwritten: name another file")
-    temporary = temporary_beside(target)
+    ordinary = target.is_file() or not os.path.exists(path)
+    written = temporary_beside(target) if ordinary else Path(path)
     try:
-        with open(temporary, "x", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
+        with _signals_as_exits(), open(written, "x" if ordinary else "w", **_AS_TEXT) as file:
             yield file
-        os.replace(temporary, target)
+        if ordinary:
+            os.replace(written, target)
     except OSError as error:
         raise UsageError(f"--output {path}: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if ordinary:
+            written.unlink(missing_ok=True)
+
+
+@contextmanager
+def _signals_as_exits() -> Iterator[None]:
+    """Let signals that end the program do so by an exception, so that what is left over is removed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise click.exceptions.Exit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # ---- what is said about a text
@@ -215,11 +258,15 @@ def _copied(text: Text, run: Checkpoint, source: Corpus) -> dict[str, Any]:
     """Return the longest run that a text shares with another, and in which line it stands there first."""
     at, length = longest_copy(run.vocab.encode(text.text), source.ids)
     copied = text.text[at : at + length]
+    if not copied:
+        return {"chars": 0, "line": None, "text": ""}
     corpus = source.vocab.decode(source.ids)
     return {"chars": length, "line": corpus.count("\n", 0, corpus.find(copied)) + 1, "text": copied}
 
 
 def _as_words(copied: Mapping[str, Any]) -> str:
+    if not copied["chars"]:
+        return "nothing of it stands in the corpus"
     shown = copied["text"] if copied["chars"] <= _SHOWN_CHARS else copied["text"][: _SHOWN_CHARS - 3] + "..."
     return f"longest run of the corpus: {copied['chars']} characters, line {copied['line']:,}: '{printable(shown)}'"
 
@@ -227,10 +274,9 @@ def _as_words(copied: Mapping[str, Any]) -> str:
 # ---- what it starts with
 
 
-def _prime_of(vocab: Vocab, prime: str, file: str | None, unknown: str) -> str:
-    if file is not None and prime:
-        raise UsageError("--prime and --prime-file: give one of them")
-    text = _from_file(file) if file is not None else unix_newlines(_standard_input() if prime == "-" else prime)
+def _prime_of(vocab: Vocab, prime: str, file: str | None, encoding: str, unknown: str) -> str:
+    given = _standard_input() if prime == "-" else prime
+    text = unix_newlines(given) if file is None else _from_file(file, encoding)
     try:
         text.encode()
         return vocab.adapt(text, unknown)
@@ -240,16 +286,18 @@ def _prime_of(vocab: Vocab, prime: str, file: str | None, unknown: str) -> str:
         raise UsageError(f"--prime: {error}; --unknown skip leaves them out") from None
 
 
-def _from_file(path: str) -> str:
+def _from_file(path: str, encoding: str) -> str:
     try:
-        corpus = read_corpus(path)
+        corpus = read_corpus(path, encoding)
     except CharlstmError as error:
         raise UsageError(f"--prime-file: {error}") from None
     return corpus.vocab.decode(corpus.ids)
 
 
 def _standard_input() -> str:
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin is None:
+        raise UsageError("--prime - reads from standard input, but that is closed")
+    if sys.stdin.isatty():
         raise UsageError("--prime - reads from standard input, but that is a terminal: pipe or redirect a text into it")
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
