@@ -2,13 +2,11 @@
 
 import os
 import shlex
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -16,11 +14,13 @@ import numpy as np
 from charlstm.advice import advised
 from charlstm.checkpoint import Checkpoint, load, remove_stale, save, temporary_beside
 from charlstm.cli.display import Display, Log, say
+from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.words import conclude, finish, introduce
 from charlstm.config import LIMITS, Config
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.filters import Choice
+from charlstm.lock import locked
 from charlstm.sampling import generate
 from charlstm.training import Report, batches_of, is_over, out_of_patience, start, train
 
@@ -52,6 +52,21 @@ def run_training(
         quiet: show nothing.
     """
     _check_paths(paths, out, log, resume=resume, force=force)
+    with as_exits(), locked(out):
+        return _run(paths, out, values, flags, resume=resume, force=force, log=log, quiet=quiet)
+
+
+def _run(
+    paths: Sequence[str],
+    out: str,
+    values: Mapping[str, Any] | None,
+    flags: Mapping[str, Any],
+    *,
+    resume: bool,
+    force: bool,
+    log: str | None,
+    quiet: bool,
+) -> int:
     if resume:
         chosen: Mapping[str, Any] = {}
         run, corpus = _taken_up(paths, out, values or {}, flags, force=force)
@@ -65,7 +80,7 @@ def run_training(
         finish(display, run, out, "is finished already")
         return 0
     introduce(display, run, corpus, chosen)
-    with _signals() as received, _warnings_to(display.say):
+    with collected() as received, _warnings_to(display.say):
         try:
             _train(run, corpus, out, display, log_file, received)
         finally:
@@ -145,29 +160,6 @@ def _warnings_to(tell: Callable[[str], None]) -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: tell(str(message))
         yield
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect the signals that ask for an end, so that a step is always finished; the second one ends at once."""
-    received: list[int] = []
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _check_paths(paths: Sequence[str], out: str, log: str | None, *, resume: bool, force: bool) -> None:

@@ -2,22 +2,20 @@
 
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import Any, TextIO
 
-import click
 import numpy as np
 
 from charlstm.beam import beam_search
 from charlstm.checkpoint import Checkpoint, temporary_beside
 from charlstm.cli.display import as_json, bits, printable, say
 from charlstm.cli.reading import QUIET, loaded, read_once, unescaped
+from charlstm.cli.signals import as_exits
 from charlstm.copying import CopyIndex, index_of, longest_copy
 from charlstm.corpus import Corpus, read_corpus, unix_newlines
 from charlstm.errors import CharlstmError, UsageError
@@ -206,7 +204,7 @@ def _opened(path: str | None, others: Sequence[str | None]) -> Iterator[TextIO]:
     ordinary = target.is_file() or not os.path.exists(path)
     written = temporary_beside(target) if ordinary else Path(path)
     try:
-        with _signals_as_exits(), open(written, "x" if ordinary else "w", **_AS_TEXT) as file:
+        with as_exits(), open(written, "x" if ordinary else "w", **_AS_TEXT) as file:
             yield file
         if ordinary:
             os.replace(written, target)
@@ -215,25 +213,6 @@ def _opened(path: str | None, others: Sequence[str | None]) -> Iterator[TextIO]:
     finally:
         if ordinary:
             written.unlink(missing_ok=True)
-
-
-@contextmanager
-def _signals_as_exits() -> Iterator[None]:
-    """Let signals that end the program do so by an exception, so that what is left over is removed."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise click.exceptions.Exit(128 + number)
-
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # ---- what is said about a text
