@@ -40,6 +40,7 @@ class Progress:
         rng: source of what is random from here on.
         step: windows seen, and with it the place in the text.
         skipped: how many of the last ones had no finite gradient.
+        rescues: how often the run went back to its best weights; each halves the learning rate.
         elapsed_s: seconds of training so far.
         loss_sum: sum of the windows' losses since the last evaluation.
         loss_steps: how many windows that sum is of.
@@ -52,6 +53,7 @@ class Progress:
     rng: np.random.Generator
     step: int = 0
     skipped: int = 0
+    rescues: int = 0
     elapsed_s: float = 0.0
     loss_sum: float = 0.0
     loss_steps: int = 0
@@ -170,6 +172,7 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
             "step": progress.step,
             "elapsed_s": progress.elapsed_s,
             "skipped": progress.skipped,
+            "rescues": progress.rescues,
             "loss_sum": progress.loss_sum,
             "loss_steps": progress.loss_steps,
             "updates": progress.optimizer.updates,
@@ -244,7 +247,9 @@ def _read(npz: NpzReader) -> Checkpoint:
         h = _read_finite(npz, "training.h", (config.model.num_layers, None, config.model.hidden_size))
         demand(1 <= h.shape[1] <= config.train.batch_size, "its state has an odd number of streams")
         state = State(h, _read_finite(npz, "training.c", h.shape))
-        counters = {name: training[name] for name in ("step", "skipped", "elapsed_s", "loss_sum", "loss_steps")}
+        names = ("step", "skipped", "rescues", "elapsed_s", "loss_sum", "loss_steps")
+        counters = {name: training[name] for name in names}
+        demand(training["rescues"] < 10, "it was rescued too often")
         average = params("training.average.") if averages else None
         current = CharLSTM(config.model, params("training.params."))
         checkpoint.progress = Progress(current, optimizer, state, _rng(training["rng"]), **counters, average=average)
@@ -281,6 +286,7 @@ _HEADER = {
         {
             "step": int,
             "skipped": int,
+            "rescues": int,
             "elapsed_s": float,
             "loss_sum": float,
             "loss_steps": int,

@@ -23,9 +23,12 @@ from charlstm.workers import Workers, available_cores
 from charlstm.workspace import Floats
 
 _MOST_SKIPPED = 20  # updates in a row without a finite gradient, after which there is no hope
+_MOST_RESCUES = 2
+_WORSE_THAN_GUESSING = 1.0  # nats above those of guessing among all characters alike: weights that have blown up
 _EVAL_STREAMS = 64
 _EVAL_WARM_UP = 128  # characters
 _EVAL_WINDOW = 64
+_ADVICE = "start anew with a lower learning_rate, with clip_norm: 1, or with less l2 or weight_decay"
 _Result = TypeVar("_Result")
 
 
@@ -43,6 +46,8 @@ class Report:
         grad_norm: of this window, before clipping.
         learning_rate: of this update.
         skipped: whether there was no update, because the gradient was not finite.
+        rescued: whether the run went back to its best weights, because gradients or weights stayed not finite; from
+            here on it has half the learning rate.
         evaluated: whether this step ends with an evaluation; only then the following are there:
         train_loss: mean since the evaluation before, in nats per character.
         val_loss: of the validation text, in nats per character; None where there is none.
@@ -58,6 +63,7 @@ class Report:
     grad_norm: float
     learning_rate: float
     skipped: bool
+    rescued: bool = False
     evaluated: bool = False
     train_loss: float | None = None
     val_loss: float | None = None
@@ -107,7 +113,7 @@ def train(
         clock: seconds that only go forward.
 
     Raises:
-        CharlstmError: the gradients are no longer finite, or there is no text to train on.
+        CharlstmError: gradients or weights did not stay finite, or nothing was learnt, or there is no text to train on.
     """
     progress, config = run.progress, run.config.train
     if progress is None:
@@ -224,13 +230,16 @@ def _steps(
         if progress.step % len(batches) == 0 and not config.carry_around:
             progress.state = progress.model.zero_state(batches.batch_size)
         now = done + 0.5 / total_steps if total_steps else done
-        learning_rate = learning_rate_at(config, now, plateaus)
+        learning_rate = learning_rate_at(config, now, plateaus) / 2**progress.rescues
         loss, grad_norm = _step(config, progress, workers, batches[progress.step], learning_rate)
-        if progress.skipped == _MOST_SKIPPED:
-            raise CharlstmError(
-                f"the loss is not finite any more (step {progress.step}, learning rate {learning_rate:.3g}): "
-                "start anew with a lower learning_rate, with clip_norm: 1, or with less l2 or weight_decay"
-            )
+        skipped, rescued = progress.skipped > 0, progress.skipped >= _MOST_SKIPPED
+        if rescued:
+            if progress.rescues == _MOST_RESCUES:
+                raise CharlstmError(
+                    f"the loss or the weights are not finite any more (step {progress.step}, loss {loss:.3g}, gradient "
+                    f"norm {grad_norm:.3g}, learning rate {learning_rate:.3g}): {_ADVICE}"
+                )
+            _rescue(run, progress)
         progress.elapsed_s = clock() - begun
         report = Report(
             step=progress.step,
@@ -241,7 +250,8 @@ def _steps(
             loss=loss,
             grad_norm=grad_norm,
             learning_rate=learning_rate,
-            skipped=progress.skipped > 0,
+            skipped=skipped,
+            rescued=rescued,
         )
         if _evaluations(config, report.progress, report.step, total_steps) > _evaluations(
             config, done, report.step - 1, total_steps
@@ -250,6 +260,10 @@ def _steps(
             plateaus = _plateaus(run.history)[0]
             progress.elapsed_s = clock() - begun
         yield report
+    if run.history and not run.best:
+        raise CharlstmError(
+            f"nothing was learnt: at each evaluation, losses were far above those of guessing, or not finite; {_ADVICE}"
+        )
 
 
 def _step(
@@ -265,13 +279,28 @@ def _step(
     progress.skipped += 1
     if math.isfinite(loss + grad_norm):
         progress.skipped = 0
-        progress.optimizer.update(progress.model.params, grads, learning_rate)
+        with np.errstate(over="ignore", invalid="ignore"):
+            progress.optimizer.update(progress.model.params, grads, learning_rate)
+            if not all(math.isfinite(np.vdot(param, param)) for param in progress.model.params.values()):
+                progress.skipped = _MOST_SKIPPED
+                return loss, grad_norm
         if progress.average is not None:
             average_into(progress.average, progress.model.params, config.average, progress.optimizer.updates)
         progress.state = state
         progress.loss_sum += loss
         progress.loss_steps += 1
     return loss, grad_norm
+
+
+def _rescue(run: Checkpoint, progress: Progress) -> None:
+    """Go back to the best weights so far, which are the first ones at worst, with a fresh memory of gradients."""
+    for params in (progress.model.params, *([progress.average] if progress.average else [])):
+        for name, param in params.items():
+            param[...] = run.model.params[name]
+    progress.optimizer = Optimizer(progress.model.params, run.config.train)
+    progress.state = progress.model.zero_state(progress.state.h.shape[1])
+    progress.skipped, progress.loss_sum, progress.loss_steps = 0, 0.0, 0
+    progress.rescues += 1
 
 
 def _reset(state: State, share: float, rng: np.random.Generator) -> State:
@@ -293,6 +322,7 @@ def _evaluated(run: Checkpoint, progress: Progress, workers: Workers, report: Re
     val_loss = loss if math.isfinite(loss) else None
     best_loss = run.best["val_loss"] if run.best else None
     is_best = len(val_ids) < 2 or (val_loss is not None and (best_loss is None or val_loss < best_loss))
+    is_best &= train_loss is not None and train_loss <= math.log(len(run.vocab)) + _WORSE_THAN_GUESSING
     if is_best:
         run.best = {"step": report.step, "val_loss": val_loss}
         run.model = CharLSTM(run.config.model, weights).copy()

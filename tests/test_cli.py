@@ -22,6 +22,7 @@ from charlstm.cli.display import Display
 from charlstm.cli.training import run_training
 from charlstm.cli.words import conclude
 from charlstm.config import ADVISED, presets
+from charlstm.optim import Optimizer
 
 QUICK = ("--hidden-size", "12", "--batch-size", "4", "--seq-len", "10", "--evals", "4")
 
@@ -388,9 +389,29 @@ def test_what_goes_wrong_with_the_workers_is_told_in_a_line(quiet, text_file, tm
     assert lines == [] if quiet else [line.startswith(told) for line in lines] == [True]
 
 
+def test_a_run_that_goes_back_says_so_and_so_does_one_whose_loss_leaps(text_file, tmp_path, monkeypatch, capsys):
+    real, updates = Optimizer.update, []
+
+    def overflowing(self, params, *arguments):
+        real(self, params, *arguments)
+        updates.append(1)
+        if len(updates) == 15:
+            params["w_out"][0] = np.inf
+        if len(updates) == 25:
+            params["w_out"][:] *= 100
+
+    monkeypatch.setattr(Optimizer, "update", overflowing)
+    flags = {"hidden_size": 8, "batch_size": 4, "seq_len": 10, "steps": 30, "evals": 3}
+    out = str(tmp_path / "model.npz")
+    assert run_training([str(text_file)], out, {}, flags, resume=False, force=False, log=None, quiet=False) == 0
+    said = capsys.readouterr().err
+    assert "not finite any more at step 15: going on from the weights of step 10 at half the learning rate\n" in said
+    assert re.search(r"\d losses were far above the usual, the highest \d+\.\d\d nats at step 2[6-9], gradient", said)
+
+
 def test_a_run_that_lost_its_patience_says_so(text_file, tmp_path):
     small = ("--hidden-size", 12, "--batch-size", 4, "--seq-len", 10, "--threads", 1)
-    rash = ("--learning-rate", 5, "--schedule", "constant", "--steps", 4000, "--evals", 400, "--patience", 2)
+    rash = ("--learning-rate", 1, "--schedule", "constant", "--steps", 4000, "--evals", 400, "--patience", 2)
     said = charlstm("train", text_file, *small, *rash, "-o", tmp_path / "m.npz").stderr
     assert "Ended early: no evaluation in the last 2 was better (--patience)\n" in said
     calm = ("--steps", 40, "--evals", 4, "--patience", 9)

@@ -9,6 +9,7 @@ from conftest import SMALL, TEXT, arrays_of
 
 from charlstm import CharlstmError, Config, Corpus, corpus_from_text, evaluate, load, save, start, train
 from charlstm.batches import Window
+from charlstm.optim import Optimizer
 from charlstm.training import eval_streams
 
 VARIANTS = {
@@ -29,7 +30,7 @@ VARIANTS = {
     "rmsprop": {"optimizer": "rmsprop", "dropconnect": 0.3, "weight_decay": 0.1, "l2": 0.001},
     "plateau": {"optimizer": "sgd", "learning_rate": 20.0, "evals": 10, "schedule": "plateau"},
     "reset": {"reset": 0.3},
-    "patience": {"learning_rate": 5.0, "schedule": "constant", "evals": 20, "patience": 3},
+    "patience": {"learning_rate": 1.0, "schedule": "constant", "evals": 20, "patience": 3},
 }
 
 
@@ -129,8 +130,8 @@ def test_another_text_may_be_shorter_or_longer(tmp_path):
 def test_what_is_not_finite_is_never_the_best(corpus, monkeypatch):
     run = start(SMALL, corpus)
     monkeypatch.setattr(run.progress.model, "loss", lambda window, state, chars: (math.nan, state))
-    for report in train(run, corpus):
-        assert not report.is_best
+    with pytest.raises(CharlstmError, match=r"nothing was learnt: .* or not finite"):
+        list(train(run, corpus))
     assert run.best is None
     assert {entry["val_loss"] for entry in run.history} == {None}
 
@@ -275,14 +276,98 @@ def test_one_gradient_that_is_not_finite_changes_nothing_and_is_reported(corpus,
     assert np.isfinite(report.loss)
 
 
-def test_gradients_that_stay_not_finite_end_the_run_with_advice(corpus, monkeypatch):
-    run = start(SMALL, corpus)
-    model = run.progress.model
+def with_faults(run, steps, fault):
+    """Let what some steps calculate be spoiled."""
+    model, progress = run.progress.model, run.progress
     real = model.loss_and_grads
-    monkeypatch.setattr(model, "loss_and_grads", lambda *a: (math.nan, *real(*a)[1:]))
-    with pytest.raises(CharlstmError, match=r"not finite any more .*lower learning_rate"):
-        for _ in train(run, corpus):
+
+    def broken(*arguments):
+        loss, grads, state = real(*arguments)
+        return fault(loss, grads, state) if progress.step in steps else (loss, grads, state)
+
+    model.loss_and_grads = broken
+    return run
+
+
+FAULTS = {
+    "loss": lambda loss, grads, state: (math.nan, grads, state),
+    "infinite loss": lambda loss, grads, state: (math.inf, grads, state),
+    "gradient": lambda loss, grads, state: (loss, grads | {"w_out": grads["w_out"] * np.nan}, state),
+    "huge gradient": lambda loss, grads, state: (loss, grads | {"b_out": np.full_like(grads["b_out"], 3e38)}, state),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("step", [1, 9, 10, 40])
+def test_a_fault_at_any_step_is_survived(step, fault, corpus):
+    run = with_faults(start(SMALL, corpus), {step}, FAULTS[fault])
+    reports = list(train(run, corpus))
+    assert [report.step for report in reports if report.skipped] == ([step] if fault != "huge gradient" else [])
+    assert len(reports) == 40
+    assert math.isfinite(run.best["val_loss"])
+    assert not any(report.rescued for report in reports)
+
+
+def test_where_faults_stay_the_run_goes_back_to_its_best_weights_at_half_the_rate(corpus, tmp_path):
+    config, faults = SMALL.replace(steps=60, schedule="constant", warmup_fraction=0, average=0.9), set(range(16, 36))
+    run, best, reports = with_faults(start(config, corpus), faults, FAULTS["loss"]), None, []
+    for report in train(run, corpus):
+        if report.step == 15:
+            best = run.model.copy()
+        if report.rescued:
+            for params in (run.progress.model.params, run.progress.average):
+                assert all(np.array_equal(params[name], best.params[name]) for name in params)
+            assert run.progress.optimizer.updates == run.progress.skipped == 0
+            assert not run.progress.state.h.any()
+        reports.append(report)
+    assert [report.step for report in reports if report.rescued] == [35]
+    assert {report.learning_rate for report in reports[:35]} == {config.train.learning_rate}
+    assert {report.learning_rate for report in reports[35:]} == {config.train.learning_rate / 2}
+    assert run.best["step"] > 35
+    again = with_faults(start(config, corpus), faults, FAULTS["loss"])
+    for stop in (20, 16, None):  # before the way back, and after it
+        for _ in islice(train(again, corpus), stop):
             pass
+        save(again, tmp_path / "again.npz")
+        again = load(tmp_path / "again.npz")
+        if again.progress:
+            again = with_faults(again, faults, FAULTS["loss"])
+    the_same(run, again)
+
+
+def save_each(run, corpus, path):
+    for report in train(run, corpus):
+        save(run, path)  # which refuses what is not finite
+        assert load(path).progress.rescues == run.progress.rescues >= report.rescued
+
+
+def test_faults_that_never_end_end_the_run_with_advice(corpus, tmp_path):
+    run = with_faults(start(SMALL.replace(steps=100), corpus), range(100), FAULTS["loss"])
+    with pytest.raises(CharlstmError, match=r"step 60, loss nan, gradient norm .*learning rate .*lower learning_rate"):
+        save_each(run, corpus, tmp_path / "model.npz")
+    assert load(tmp_path / "model.npz").progress.rescues == 2
+
+
+def test_weights_that_overflow_are_never_saved(corpus, tmp_path, monkeypatch):
+    real = Optimizer.update
+
+    def overflowing(self, params, *arguments):
+        real(self, params, *arguments)
+        params["b_out"][0] = np.inf
+
+    monkeypatch.setattr(Optimizer, "update", overflowing)
+    run = start(SMALL, corpus)
+    with pytest.raises(CharlstmError, match=r"the weights are not finite any more \(step 3,"):
+        save_each(run, corpus, tmp_path / "model.npz")
+    assert load(tmp_path / "model.npz").progress.rescues == 2
+
+
+def test_weights_that_blow_up_are_not_the_best(corpus):
+    run = start(SMALL.replace(learning_rate=50.0, schedule="constant", val_fraction=0.0), corpus)
+    with pytest.raises(CharlstmError, match="nothing was learnt"):
+        list(train(run, corpus))
+    assert run.best is None
+    assert all(np.abs(param).max() < 3 for param in run.model.params.values())
 
 
 @pytest.mark.parametrize("text", ["", "a"])

@@ -11,6 +11,8 @@ from charlstm.errors import CharlstmError, UsageError
 from charlstm.training import Report
 
 _SAMPLE_LINES = 10
+_SPIKE = 1.0  # nats above the usual loss
+_SMOOTHING = 50  # steps
 
 
 def say(line: str) -> None:
@@ -76,6 +78,37 @@ class Display:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class Spikes:
+    """Notes losses far above the usual one; what they mean is for the user to say."""
+
+    def __init__(self) -> None:
+        self._usual: float | None = None  # smoothed
+        self._highest: Report | None = None
+        self._number = 0
+
+    def see(self, report: Report) -> None:
+        """Take note of a step."""
+        if report.skipped:
+            return
+        usual = report.loss if self._usual is None else self._usual
+        if report.loss > usual + _SPIKE:
+            self._number += 1
+            if self._highest is None or report.loss > self._highest.loss:
+                self._highest = report
+        self._usual = usual + (report.loss - usual) / _SMOOTHING
+
+    def told(self) -> str:
+        """Return what there is to say since it was last told; nothing, if there is nothing."""
+        number, highest = self._number, self._highest
+        self._number, self._highest = 0, None
+        if highest is None:
+            return ""
+        return (
+            f"{number} {'loss was' if number == 1 else 'losses were'} far above the usual, the highest "
+            f"{highest.loss:.2f} nats at step {highest.step:,}, gradient norm {highest.grad_norm:.2g}"
+        )
 
 
 class Log:

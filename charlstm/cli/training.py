@@ -13,7 +13,7 @@ import numpy as np
 
 from charlstm.advice import advised
 from charlstm.checkpoint import Checkpoint, load, remove_stale, save, temporary_beside
-from charlstm.cli.display import Display, Log, say
+from charlstm.cli.display import Display, Log, Spikes, say
 from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.words import conclude, finish, introduce
 from charlstm.config import LIMITS, Config
@@ -125,9 +125,16 @@ def _train(run: Checkpoint, corpus: Corpus, out: str, display: Display, log: Log
     chars_per_step = batches_of(run.config, corpus.split(run.config.data.val_fraction)[0]).chars
     saved_at = time.monotonic()
     since = (run.progress.step * chars_per_step, run.progress.elapsed_s)  # chars and seconds at the evaluation before
-    skipped = 0
+    skipped, spikes = 0, Spikes()
     for report in train(run, corpus):
         skipped += report.skipped
+        spikes.see(report)
+        if report.rescued:
+            step = run.best["step"] if run.best else 0
+            display.say(
+                f"The loss or the weights were not finite any more at step {report.step:,}: "
+                f"going on from the weights of step {step:,} at half the learning rate"
+            )
         chars_per_s = (report.chars - since[0]) / max(report.elapsed_s - since[1], 1e-9)
         display.step(report, chars_per_s)
         if report.evaluated:
@@ -136,6 +143,8 @@ def _train(run: Checkpoint, corpus: Corpus, out: str, display: Display, log: Log
             if skipped:
                 display.say(f"{skipped} updates were skipped, because their gradients were not finite")
                 skipped = 0
+            if words := spikes.told():
+                display.say(words)
         if report.evaluated or time.monotonic() - saved_at > _SAVE_EVERY_S:
             save(run, out)
             saved_at = time.monotonic()
