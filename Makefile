@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo addition test test-all lint types format docs bench speed smoke check clean
+.PHONY: help setup demo addition test test-all lint types format docs reliability bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -43,6 +43,9 @@ format: .venv/dev  ## bring the code into its usual form
 
 docs: .venv/dev  ## write docs/cli.md from --help
 	$(BIN)/python tests/test_docs.py
+
+reliability: .venv/dev  ## try faults, kills and mutations by the million, and write docs/reliability.md (half an hour)
+	$(BIN)/python tests/reliability.py
 
 bench: .venv/dev  ## measure start-up, and learning on the bundled posts
 	$(BIN)/python benchmarks/startup.py

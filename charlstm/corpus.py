@@ -191,21 +191,28 @@ def _decoded(file: BinaryIO, path: str, encoding: str, line_ends: set[str]) -> I
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeError as error:
-            if not isinstance(error, UnicodeDecodeError) or "BOM" in error.reason:  # which, depends on Python
+            if "BOM" in str(error):
                 raise CharlstmError(
                     f"{path}: not {encoding}, which starts with a mark; try --encoding {encoding}-le or -be"
                 ) from None
-            before = (pending + data)[: error.start]
-            line = lines + before.decode(encoding, "ignore").count("\n")
+            before = (pending + data)[: getattr(error, "start", 0)]
+            line = lines + _line_ends_in(before, encoding)
             at = f"at byte {offset - len(pending) + len(before)}, line {line}"
             hint = "is it a text at all?" if b"\0" in data else "name the right one with --encoding, such as cp1252"
-            raise CharlstmError(f"{path}: not {encoding}: {error.reason} {at}; {hint}") from None
+            raise CharlstmError(f"{path}: not {encoding}: {getattr(error, 'reason', error)} {at}; {hint}") from None
         offset, lines = offset + len(data), lines + text.count("\n")
         if first:
             text = text.removeprefix("\ufeff")
         first = first and not text
         yield newlines.decode(text, final=not data)
     line_ends.update([newlines.newlines] if isinstance(newlines.newlines, str) else newlines.newlines or ())
+
+
+def _line_ends_in(data: bytes, encoding: str) -> int:
+    try:
+        return data.decode(encoding, "ignore").count("\n")
+    except UnicodeError:  # a codec that ignores nothing, such as idna
+        return data.count(b"\n")
 
 
 def _refuse_other_formats(data: bytes, path: str) -> None:

@@ -177,6 +177,7 @@ def test_the_makefile_has_the_targets_that_its_menu_shows():
         "types",
         "format",
         "docs",
+        "reliability",
         "bench",
         "speed",
         "smoke",
