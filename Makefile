@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo addition test test-all lint types format docs reliability bench speed smoke check clean
+.PHONY: help setup demo addition test test-all floors lint types format docs reliability bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -29,6 +29,14 @@ test: .venv/dev  ## run the tests, in less than two minutes
 
 test-all: test  ## run the slow tests too
 	$(BIN)/python -m pytest -q -m slow
+
+floors:  ## run the tests with the oldest dependencies that setup.cfg admits
+	rm -rf .venv-floors && $(PYTHON) -m venv .venv-floors
+	sed -n '/^install_requires/,/^$$/s/>=/==/p' setup.cfg > .venv-floors/requirements.txt
+	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt pytest hypothesis
+	.venv-floors/bin/pip install -q --disable-pip-version-check --no-deps -e .
+	.venv-floors/bin/python -m pytest -q -m "not slow"
+	rm -rf .venv-floors
 
 lint: .venv/dev  ## look for mistakes and for unusual form
 	$(BIN)/ruff check .
@@ -71,7 +79,7 @@ smoke:  ## build the wheel, and use it in an environment of its own with nothing
 check: lint types test  ## all that a commit must pass
 
 clean:  ## remove what the other targets have made
-	rm -rf .venv .venv-smoke build dist *.egg-info tweets.npz addition*.npz data/addition*.txt .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-floors .venv-smoke build dist *.egg-info tweets.npz addition*.npz data/addition*.txt .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 data/tinyshakespeare.txt: data/download.py  ## download the classic corpus

@@ -28,7 +28,7 @@ def share_copied(sample: Ids, text: Ids, length: int = GRAM) -> float:
         return 0.0
     found = np.zeros(len(wanted), bool)
     for chunk in _chunks(text, length):
-        found |= np.isin(wanted, Runs(chunk).hashes(length))
+        found |= np.isin(wanted, Runs(chunk).hashes(length), kind="sort")
     return float(found.mean())
 
 
@@ -46,7 +46,7 @@ def longest_copy(sample: Ids, text: Ids) -> tuple[int, int]:
         while best < min(len(sample), len(chunk)):
             wanted = ours.hashes(best + 1)
             starts = starts[starts < len(chunk) - best]
-            starts = starts[np.isin(runs.hashes(best + 1, starts), wanted)]
+            starts = starts[np.isin(runs.hashes(best + 1, starts), wanted, kind="sort")]
             if not len(starts):
                 break
             for at in np.flatnonzero(wanted == runs.hashes(best + 1, starts[:1])):

@@ -173,6 +173,7 @@ def test_the_makefile_has_the_targets_that_its_menu_shows():
         "addition",
         "test",
         "test-all",
+        "floors",
         "lint",
         "types",
         "format",
