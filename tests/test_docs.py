@@ -164,6 +164,15 @@ def test_the_corpus_is_what_its_page_says():
     assert max(map(len, posts)) <= 280
 
 
+def test_each_promise_of_the_page_on_reliability_has_its_test():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    rows = re.findall(r"^\| (?!what happens|\*\*|---).*\| (`test_.*) \|$", page, re.MULTILINE)
+    assert len(rows) > 50
+    for name in re.findall(r"`(test_\w+)`", "\n".join(rows)):
+        assert f"def {name}(" in tests, name
+
+
 def test_the_makefile_has_the_targets_that_its_menu_shows():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) - {"help"}
