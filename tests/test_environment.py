@@ -17,7 +17,7 @@ from conftest import TEXT, charlstm, error_line
 from charlstm import CharlstmError, load, read_corpus, save
 from charlstm.checkpoint import remove_stale
 
-QUICK = ("--hidden-size", "8", "--batch-size", "4", "--seq-len", "10", "--steps", "3")
+QUICK = ("--hidden-size", "8", "--batch-size", "4", "--seq-len", "10", "--steps", "3", "--threads", "1")
 
 
 def test_too_little_memory_is_told_in_one_line(text_file, tmp_path):

@@ -10,7 +10,7 @@ from conftest import charlstm, error_line
 from charlstm import CharlstmError
 from charlstm.lock import locked
 
-QUICK = ("--hidden-size", "8", "--batch-size", "4", "--seq-len", "10", "--steps", "3")
+QUICK = ("--hidden-size", "8", "--batch-size", "4", "--seq-len", "10", "--steps", "3", "--threads", "1")
 HOLDER = (
     "import sys, time; from charlstm.lock import locked\nwith locked('model.npz'): print(flush=True); time.sleep(60)"
 )
