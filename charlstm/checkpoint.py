@@ -4,11 +4,11 @@ docs/format.md describes the file for other programs.
 """
 
 import contextlib
-import glob
+import errno
 import json
-import math
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,8 @@ from charlstm.vocab import Vocab
 from charlstm.workspace import Floats
 
 FORMAT, VERSION = "charlstm", 1
-_MOST_HEADER_BYTES = 8_000_000
+MOST_RESCUES = 2
+_MOST_HEADER_BYTES = 4_000_000  # as JSON, it can take twenty times as much
 
 
 @dataclass
@@ -136,9 +137,10 @@ def temporary_beside(target: Path) -> Path:
 def remove_stale(path: str | Path) -> None:
     """Remove the temporary files that killed runs have left beside a checkpoint."""
     target = Path(os.path.realpath(path))
-    for left_over in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        with contextlib.suppress(OSError):
-            left_over.unlink()
+    for left_over in target.parent.iterdir():
+        if re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9]+\.tmp", left_over.name):
+            with contextlib.suppress(OSError):
+                left_over.unlink()
 
 
 def _arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, Array]]:
@@ -182,12 +184,19 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except PermissionError:  # it may be written to, but not read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # there is no such thing here
+            raise
+    finally:
+        os.close(descriptor)
 
 
 # ---- reading
@@ -249,7 +258,8 @@ def _read(npz: NpzReader) -> Checkpoint:
         state = State(h, _read_finite(npz, "training.c", h.shape))
         names = ("step", "skipped", "rescues", "elapsed_s", "loss_sum", "loss_steps")
         counters = {name: training[name] for name in names}
-        demand(training["rescues"] < 10, "it was rescued too often")
+        demand(training["rescues"] <= MOST_RESCUES, "it was rescued too often")
+        demand(training["step"] < 1 << 53, "it has taken too many steps")
         average = params("training.average.") if averages else None
         current = CharLSTM(config.model, params("training.params."))
         checkpoint.progress = Progress(current, optimizer, state, _rng(training["rng"]), **counters, average=average)
@@ -269,6 +279,7 @@ def _read_header(npz: NpzReader) -> dict[str, Any]:
     demand(type(version) is int and version == VERSION, "its header names no format that there is")
     for name, kind in _HEADER.items():
         demand(name in header and _is(header[name], kind), f"{name} in its header is missing or odd")
+    demand(len(header) == len(_HEADER) + 2, "its header has more than there is")
     demand(re.fullmatch("[0-9a-f]{64}", header["corpus"]["sha256"]), "corpus in its header has an odd sha256")
     return header
 
@@ -310,7 +321,7 @@ def _is(value: object, kind: Any) -> bool:
     if kind is int:
         return type(value) is int and 0 <= value < 2**63
     if kind is float:  # none of the numbers is negative; JSON's 1e999 is infinite
-        return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
+        return type(value) in (int, float) and 0 <= value <= sys.float_info.max  # type: ignore[operator]
     return type(value) is kind
 
 

@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 
 
 _MOST_MEMBERS = 1000
+_MOST_DIRECTORY_BYTES = 200_000
 _NPY_HEADER = re.compile(
     rb"{'descr': '([<|][a-z][0-9]+)', 'fortran_order': False, 'shape': \(((?:[0-9]+, ?)*[0-9]*)\), } *\n"
 )
@@ -50,12 +51,13 @@ class NpzReader:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        _check_end(file)
         try:
+            _check_end(file)
             self._archive = zipfile.ZipFile(file)
             infos = self._archive.infolist()
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError) as error:
             raise DamagedError(str(error)) from None
+        demand(len(infos) <= _MOST_MEMBERS, "it has too many members")
         demand(all(info.filename.endswith(".npy") for info in infos), "it has members that are no arrays")
         demand(all(info.compress_type == zipfile.ZIP_STORED for info in infos), "a member is compressed")
         demand(not any(info.flag_bits & 0x1 for info in infos), "a member is encrypted")
@@ -100,10 +102,12 @@ def _check_end(file: IO[bytes]) -> None:
     """Demand that the file ends as an archive of few members does, before its directory is read."""
     size = os.fstat(file.fileno()).st_size
     demand(size >= 22, "it is too short")
-    file.seek(size - 22)
-    signature, _, _, _, members, _, _, comment = struct.unpack("<4s4H2LH", file.read(22))
+    file.seek(max(size - 42, 0))
+    end = file.read()
+    signature, _, _, _, members, directory, _, comment = struct.unpack("<4s4H2LH", end[-22:])
     demand(signature == b"PK\5\6" and comment == 0, "it does not end like a zip archive")
-    demand(members <= _MOST_MEMBERS, "it has too many members")
+    demand(not end.startswith(b"PK\6\7"), "it has a directory in another form")
+    demand(members <= _MOST_MEMBERS and directory <= _MOST_DIRECTORY_BYTES, "it has too many members")
 
 
 def _npy_header(member: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:

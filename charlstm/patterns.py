@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.batches import IntArray
-from charlstm.errors import UsageError
+from charlstm.errors import CharlstmError, UsageError
 from charlstm.vocab import Vocab
 
 Bools = npt.NDArray[np.bool_]
 
 _NEVER = 1 << 40  # characters to a match that there is not
+_MOST_CELLS = 10_000_000
 _MOST_PLACES = 20_000  # of an expression; each repetition that is counted has places of its own
 _CATEGORIES = {
     ops.CATEGORY_DIGIT: r"\d",
@@ -57,6 +58,7 @@ class Automaton:
         self._characters = vocab.decode(range(len(vocab)))
         self._free: list[list[int]] = [[]]  # places to which one can go on from each without a character
         self._steps: list[list[tuple[Bools, int]]] = [[]]  # and with one of some characters
+        self._masks: dict[bytes, Bools] = {}  # of which each is kept once
         try:
             with warnings.catch_warnings(action="ignore"):  # of forms that may mean something else one day
                 re.compile(expression)
@@ -69,6 +71,7 @@ class Automaton:
             reason = " ".join(str(error).split()) or "too deeply nested"
             raise UsageError(f"--pattern {_shortened(expression)}: {reason}") from None
         self._distances = self._distances_to(last)
+        self._cells = 0  # what is kept of all states
         self._places: list[frozenset[int]] = []
         self._numbers: dict[frozenset[int], int] = {}
         self._after: dict[int, IntArray] = {}
@@ -110,6 +113,9 @@ class Automaton:
             if missing >= _NEVER and self._places:
                 self._numbers[places] = -1
             else:
+                self._cells += len(places) + len(self._characters)
+                if self._cells > _MOST_CELLS:
+                    raise CharlstmError("--pattern: too many texts match it in too many ways for the memory there is")
                 self._numbers[places] = len(self._places)
                 self._places.append(places)
                 self._missing.append(missing)
@@ -199,7 +205,8 @@ class Automaton:
         return len(self._free) - 1
 
     def _mask(self, holds: Callable[[str], bool]) -> Bools:
-        return np.array([holds(character) for character in self._characters])
+        mask = np.array([holds(character) for character in self._characters])
+        return self._masks.setdefault(mask.tobytes(), mask)
 
 
 class _NotSupportedError(Exception):

@@ -122,6 +122,7 @@ def name() -> Kind:
 
 def _is_text_encoding(value: Any) -> bool:
     try:
+        _matching(r"[\w.:-]+", value)
         "".encode(value)  # refuses the codecs that are not text, such as hex
         codecs.getincrementaldecoder(value)
     except (LookupError, TypeError, ValueError):

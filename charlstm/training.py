@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from charlstm.batches import Batches, IntArray, Window, fitted
-from charlstm.checkpoint import Checkpoint, Progress
+from charlstm.checkpoint import MOST_RESCUES, Checkpoint, Progress
 from charlstm.config import Config, TrainConfig
 from charlstm.copying import index_of
 from charlstm.corpus import Corpus
@@ -23,7 +23,7 @@ from charlstm.workers import Workers, available_cores
 from charlstm.workspace import Floats
 
 _MOST_SKIPPED = 20  # updates in a row without a finite gradient, after which there is no hope
-_MOST_RESCUES = 2
+_MOST_GRADIENT = 1e18  # norm of a gradient after clipping, of which the square is still a number
 _WORSE_THAN_GUESSING = 1.0  # nats above those of guessing among all characters alike: weights that have blown up
 _EVAL_STREAMS = 64
 _EVAL_WARM_UP = 128  # characters
@@ -234,7 +234,7 @@ def _steps(
         loss, grad_norm = _step(config, progress, workers, batches[progress.step], learning_rate)
         skipped, rescued = progress.skipped > 0, progress.skipped >= _MOST_SKIPPED
         if rescued:
-            if progress.rescues == _MOST_RESCUES:
+            if progress.rescues >= MOST_RESCUES:
                 raise CharlstmError(
                     f"the loss or the weights are not finite any more (step {progress.step}, loss {loss:.3g}, gradient "
                     f"norm {grad_norm:.3g}, learning rate {learning_rate:.3g}): {_ADVICE}"
@@ -277,7 +277,8 @@ def _step(
         loss, grads, state = workers.loss_and_grads(window, before, masks, config.clip_error)
         grad_norm = clip_by_global_norm(grads, config.clip_norm)
     progress.skipped += 1
-    if math.isfinite(loss + grad_norm):
+    norm = min(grad_norm, config.clip_norm or math.inf)
+    if math.isfinite(loss + grad_norm) and norm < _MOST_GRADIENT:
         progress.skipped = 0
         with np.errstate(over="ignore", invalid="ignore"):
             progress.optimizer.update(progress.model.params, grads, learning_rate)
@@ -358,6 +359,8 @@ def _plateaus(history: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """
     best, total, last = math.inf, 0, 0
     for entry in history:
+        if entry["train_loss"] is None:  # there were no updates, or the run has just gone back
+            continue
         loss = entry["train_loss"] if entry["val_loss"] is None else entry["val_loss"]
         if loss is not None and loss < best:
             best, last = loss, 0

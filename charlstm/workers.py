@@ -261,7 +261,12 @@ def _warn(what: str) -> None:
 
 def _work(fileno: int) -> None:
     """Be a worker: do what comes through a pipe, until its end."""
-    with blas_threads(1), np.errstate(all="ignore"), suppress(EOFError, ConnectionError), Connection(fileno) as pipe:
+    with (
+        blas_threads(1),
+        np.errstate(all="ignore"),
+        suppress(EOFError, ConnectionError, MemoryError),
+        Connection(fileno) as pipe,
+    ):
         *layout, number, config = pipe.recv()
         memory = _Memory(*layout)
         grads = memory.grads[number]

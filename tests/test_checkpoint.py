@@ -261,6 +261,12 @@ def test_other_members_than_expected_are_refused(change, trained, tmp_path):
         (lambda h: h["training"].update(elapsed_s=float("inf")), "not JSON"),
         (lambda h: h["config"]["train"].update(learning_rate=10**400), "learning_rate"),
         (lambda h: h["corpus"].update(sha256="\x1b[31m"), "odd sha256"),
+        (lambda h: h["history"][0].update(epoch=10**400), "history in its header"),
+        (lambda h: h["training"].update(loss_sum=10**400), "training in its header"),
+        (lambda h: h["training"].update(rescues=3), "rescued too often"),
+        (lambda h: h["training"].update(step=2**60), "too many steps"),
+        (lambda h: h["config"]["data"].update(encoding="\x1butf-8"), "encoding"),
+        (lambda h: h.update(more=1), "more than there is"),
         (lambda h: h["config"]["train"].update(batch_size=2), "odd number of streams"),
     ],
 )

@@ -169,6 +169,8 @@ def test_each_promise_of_the_page_on_reliability_has_its_test():
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
     rows = re.findall(r"^\| (?!what happens|\*\*|---).*\| (`test_.*) \|$", page, re.MULTILINE)
     assert len(rows) > 50
+    for row in page.partition("| what happens |")[2].splitlines():
+        assert not re.match(r"\| (?!\*\*|---|what)", row) or re.search(r"`test_\w+` \|$", row), row
     for name in re.findall(r"`(test_\w+)`", "\n".join(rows)):
         assert f"def {name}(" in tests, name
 

@@ -92,6 +92,13 @@ def test_what_matches_is_never_cut_by_the_length(trained):
         assert len(text) <= length
 
 
+def test_an_expression_that_can_be_met_in_too_many_ways_is_given_up(trained, monkeypatch):
+    monkeypatch.setattr("charlstm.patterns._MOST_CELLS", 10_000)
+    run = start(Config().replace(hidden_size=3), corpus_from_text("ab" * 100))
+    with pytest.raises(CharlstmError, match="too many ways"):
+        written(run, Rules(pattern=Automaton("[ab]*a[ab]{90}", run.vocab)), 500)
+
+
 def test_empty_parts_may_be_repeated_as_often_as_one_likes(trained):
     for expression in ("(){1000000000}s", "(?:){9999999,99999999}s", "(){0,1000000000}s"):
         automaton = Automaton(expression, trained.vocab)

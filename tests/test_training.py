@@ -293,6 +293,7 @@ FAULTS = {
     "loss": lambda loss, grads, state: (math.nan, grads, state),
     "infinite loss": lambda loss, grads, state: (math.inf, grads, state),
     "gradient": lambda loss, grads, state: (loss, grads | {"w_out": grads["w_out"] * np.nan}, state),
+    "large gradient": lambda loss, grads, state: (loss, grads | {"b_out": np.full_like(grads["b_out"], 1e19)}, state),
     "huge gradient": lambda loss, grads, state: (loss, grads | {"b_out": np.full_like(grads["b_out"], 3e38)}, state),
 }
 
@@ -302,7 +303,9 @@ FAULTS = {
 def test_a_fault_at_any_step_is_survived(step, fault, corpus):
     run = with_faults(start(SMALL, corpus), {step}, FAULTS[fault])
     reports = list(train(run, corpus))
-    assert [report.step for report in reports if report.skipped] == ([step] if fault != "huge gradient" else [])
+    assert [report.step for report in reports if report.skipped] == (
+        [step] if fault not in ("large gradient", "huge gradient") else []
+    )
     assert len(reports) == 40
     assert math.isfinite(run.best["val_loss"])
     assert not any(report.rescued for report in reports)
@@ -333,6 +336,12 @@ def test_where_faults_stay_the_run_goes_back_to_its_best_weights_at_half_the_rat
         if again.progress:
             again = with_faults(again, faults, FAULTS["loss"])
     the_same(run, again)
+
+
+def test_gradients_whose_squares_overflow_are_skipped_where_nothing_is_clipped(corpus):
+    run = with_faults(start(SMALL.replace(clip_norm=0), corpus), {5}, FAULTS["large gradient"])
+    reports = list(train(run, corpus))
+    assert [report.step for report in reports if report.skipped] == [5]
 
 
 def save_each(run, corpus, path):

@@ -16,9 +16,9 @@ _SMOOTHING = 50  # steps
 
 
 def say(line: str) -> None:
-    """Write a line to standard error; where that is closed or full, the work goes on without."""
+    """Write a line, or more, to standard error; where that is closed or full, the work goes on without."""
     try:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write("\n".join(map(printable, line.split("\n"))) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):  # full, closed, never there
         pass

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 import charlstm
 from charlstm.cli.options import kind_option, setting_options, some_setting_options
+from charlstm.cli.signals import StoppedError
 from charlstm.config import ENCODINGS, LIMITS, SEEDS
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.settings import choice, integer, name, number
@@ -57,7 +58,9 @@ def run() -> None:
         _drop_output()
         code = 0
     except (click.Abort, KeyboardInterrupt):
-        code = _fail("stopped at once; what was saved before is as it was", 130)
+        code = 130
+    except StoppedError as stopped:
+        code = 128 + stopped.number
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         code = 2

@@ -35,7 +35,7 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
     given = Config().replace(**flags).shown()
     limits = [part for name in flags for part in (f"--{name.replace('_', '-')}", given[name])]
     print("This chooses these settings by itself:")
-    print(f"    {shlex.join(['charlstm', 'train', *paths, *limits])}")
+    print(f"    {printable(shlex.join(['charlstm', 'train', *paths, *limits]))}")
 
 
 def _text(corpus: Corpus) -> dict[str, Any]:

@@ -93,9 +93,10 @@ class _Story:
     def _save(self, path: str) -> None:
         if not path:
             raise ValueError(":save FILE: name a file")
+        text = self._text().encode("utf-8", "surrogatepass")
         try:
-            with open(path, "x", encoding="utf-8", newline="\n") as file:
-                file.write(self._text())
+            with open(path, "xb") as file:
+                file.write(text)
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror or error}") from None
         say(f"saved in {path}")
@@ -124,8 +125,14 @@ def play(path: str, *, seed: int | None, length: int, temperature: float) -> Non
     while True:
         try:
             line = input("> " if interactive else "")
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
+        except KeyboardInterrupt:
+            if not interactive:
+                return
+            say("")
+            say(":quit or Ctrl-D ends; :save FILE saves the story first")
+            continue
         except UnicodeDecodeError:
             raise UsageError("standard input is not UTF-8") from None
         try:
@@ -138,3 +145,5 @@ def play(path: str, *, seed: int | None, length: int, temperature: float) -> Non
                 story.go_on(unescaped(line.removeprefix("\\") if line.startswith("\\:") else line))
         except (ValueError, UnknownCharactersError) as error:
             say(f"Error: {error}")
+        except KeyboardInterrupt:  # outside a piece, which it ends
+            say("interrupted; the story is as it was")

@@ -101,7 +101,7 @@ def print_score(
         print(f"simpler models, in bits per character: {in_bits(simpler)}")
     for part in parts:
         shown = part.text if len(part.text) <= _SHOWN_CHARS else part.text[: _SHOWN_CHARS - 3] + "..."
-        print(f"{bits(part.mean):9.4f} {len(part.nats):>9,}  {part.where}: {printable(shown)}")
+        print(f"{bits(part.mean):9.4f} {len(part.nats):>9,}  {printable(part.where)}: {printable(shown)}")
 
 
 def _yardsticks_of(path: str, encoding: str, ids: Ids, vocab: Vocab) -> dict[str, float]:

@@ -1,19 +1,35 @@
 """What becomes of signals that ask the program to end: SIGINT (Ctrl-C), SIGTERM, SIGHUP."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import click
+_ONE_REQUEST_S = 1.0  # `timeout` and shells send a signal twice, to a process and to its group
+
+
+class StoppedError(BaseException):
+    """The program is to end at once; no `except Exception` is to keep it.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @contextmanager
 def as_exits() -> Iterator[None]:
-    """Let the program end by an exception, so that what it would leave behind is removed."""
+    """Let the program end by an exception, so that what it would leave behind is removed; once."""
+    received: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise click.exceptions.Exit(128 + number)
+        received.append(number)
+        if len(received) == 1:
+            raise StoppedError(number)
 
     with _handled_by(end):
         yield
@@ -21,12 +37,19 @@ def as_exits() -> Iterator[None]:
 
 @contextmanager
 def collected() -> Iterator[list[int]]:
-    """Collect the signals, so that a step is always finished; the second one ends at once."""
+    """Collect the signals, so that a step is always finished; a second Ctrl-C or SIGTERM ends at once.
+
+    What follows within a second is the same request.
+    """
     received: list[int] = []
+    first = 0.0
 
     def receive(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
+        nonlocal first
+        if not received:
+            first = time.monotonic()
+        elif number != getattr(signal, "SIGHUP", None) and time.monotonic() - first > _ONE_REQUEST_S:
+            raise StoppedError(number)
         received.append(number)
 
     with _handled_by(receive):

@@ -17,6 +17,7 @@ from charlstm.cli.display import Display, Log, Spikes, say
 from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.words import conclude, finish, introduce
 from charlstm.config import LIMITS, Config
+from charlstm.copying import index_of
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.filters import Choice
@@ -53,6 +54,8 @@ def run_training(
     """
     _check_paths(paths, out, log, resume=resume, force=force)
     with as_exits(), locked(out):
+        remove_stale(out)
+        _try_to_write(out)
         return _run(paths, out, values, flags, resume=resume, force=force, log=log, quiet=quiet)
 
 
@@ -73,7 +76,6 @@ def _run(
     else:
         run, corpus, chosen = _begun(paths, values, flags, quiet=quiet)
     log_file = Log(log)
-    remove_stale(out)
 
     display = Display(quiet, (run.best or {}).get("val_loss"))
     if run.progress is None:
@@ -188,8 +190,12 @@ def _check_paths(paths: Sequence[str], out: str, log: str | None, *, resume: boo
         raise UsageError(f"--out {out} is not an ordinary file: name another")
     if not target.parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {target.parent}")
+
+
+def _try_to_write(out: str) -> None:
+    """Refuse an output that cannot be written before anything else is done."""
     try:
-        temporary = temporary_beside(target)
+        temporary = temporary_beside(Path(os.path.realpath(out)))
         temporary.touch(exist_ok=False)
         temporary.unlink()
     except OSError as error:
@@ -226,6 +232,10 @@ def _matched(run: Checkpoint, corpus: Corpus, *, force: bool) -> Corpus:
         raise CharlstmError(f"the text has {unknown:,} characters that the model does not know: start a new run for it")
     run.corpus = {"chars": len(ids), "sha256": corpus.sha256}
     run.best, run.history = None, []  # what was good was so on the other text
+    if run.progress:
+        run.model = run.progress.model.copy()
+    if run.copies:
+        run.copies = index_of(ids, run.copies.n)
     return Corpus(run.vocab, ids, corpus.sha256)
 
 

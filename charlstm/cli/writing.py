@@ -204,6 +204,8 @@ def _opened(path: str | None, others: Sequence[str | None]) -> Iterator[TextIO]:
     ordinary = target.is_file() or not os.path.exists(path)
     written = temporary_beside(target) if ordinary else Path(path)
     try:
+        if ordinary:
+            written.unlink(missing_ok=True)  # what a killed process of the same number has left
         with as_exits(), open(written, "x" if ordinary else "w", **_AS_TEXT) as file:
             yield file
         if ordinary:
