@@ -542,6 +542,8 @@ def _tried(job: tuple) -> tuple[str, float, float]:
 
 def main() -> None:
     """Try everything often, on all cores, and write the page."""
+    for name in ("SIGINT", "SIGHUP"):  # a shell's background jobs and nohup ignore them, and so would what they start
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     jobs = list(_rows(float(sys.argv[1]) if sys.argv[1:] else 1.0))
     rows, most = [], 0.0
     with ProcessPoolExecutor(os.cpu_count()) as pool:
