@@ -142,7 +142,9 @@ def test_quiet_says_nothing(text_file, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize(
+    "preset", [pytest.param(name, marks=pytest.mark.slow if name.endswith("best") else ()) for name in presets()]
+)
 def test_every_preset_trains_the_bundled_corpus(preset, tmp_path):
     done = charlstm(
         "train", "@tweets", "-c", preset, "--steps", 2, "--evals", 1, "--eval-chars", 2000, "-q", cwd=tmp_path
@@ -278,7 +280,14 @@ def test_kill_9_and_resume_end_in_the_same_file(text_file, tmp_path, uninterrupt
     assert resumed(tmp_path) == uninterrupted
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("SIGINT", 130),
+        pytest.param("SIGTERM", 143, marks=pytest.mark.slow),
+        pytest.param("SIGHUP", 129, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_saves_and_says_how_to_go_on(name, code, text_file, tmp_path, uninterrupted):
     process = running(tmp_path, "--steps", "900", "--dropout", "0.1")
     process.send_signal(getattr(signal, name))

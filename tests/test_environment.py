@@ -33,6 +33,7 @@ def test_too_little_memory_is_told_in_one_line(text_file, tmp_path):
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_leaves_at_once_and_the_old_file_as_it_was(tmp_path):
     (tmp_path / "corpus.txt").write_text(TEXT * 50)
     large = ["--hidden-size", "1024", "--batch-size", "64", "--seq-len", "200", "--threads", "1", "--steps", "1000"]
