@@ -1,6 +1,7 @@
 """One writer for one file: a lock that ends with the process that holds it."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,14 +23,29 @@ def locked(path: str | Path) -> Iterator[None]:
     """
     target = Path(os.path.realpath(path))
     name = target.with_name(f".{target.name}.lock")
-    descriptor = _opened(name, path)
+    held, descriptor = _hold_signals(), None
     try:
+        descriptor = _opened(name, path)
+        _let_signals_through(held)  # now, what they leave behind is removed
         yield
     finally:
         if descriptor is not None:
             with suppress(OSError):
                 name.unlink()  # before it is let go of, so that no other process can have locked it
             os.close(descriptor)
+        _let_signals_through(held)
+
+
+def _hold_signals() -> set[int]:
+    """Let signals wait; return which waited before. Where there is no way to do so, nothing waits."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return set()
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}))
+
+
+def _let_signals_through(held: set[int]) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def _opened(name: Path, path: str | Path) -> int | None:
