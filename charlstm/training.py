@@ -235,10 +235,7 @@ def _steps(
         skipped, rescued = progress.skipped > 0, progress.skipped >= _MOST_SKIPPED
         if rescued:
             if progress.rescues >= MOST_RESCUES:
-                raise CharlstmError(
-                    f"the loss or the weights are not finite any more (step {progress.step}, loss {loss:.3g}, gradient "
-                    f"norm {grad_norm:.3g}, learning rate {learning_rate:.3g}): {_ADVICE}"
-                )
+                raise _no_longer_finite(progress.step, loss, grad_norm, learning_rate)
             _rescue(run, progress)
         progress.elapsed_s = clock() - begun
         report = Report(
@@ -291,6 +288,13 @@ def _step(
         progress.loss_sum += loss
         progress.loss_steps += 1
     return loss, grad_norm
+
+
+def _no_longer_finite(step: int, loss: float, grad_norm: float, learning_rate: float) -> CharlstmError:
+    return CharlstmError(
+        f"the loss or the weights are not finite any more (step {step}, loss {loss:.3g}, "
+        f"gradient norm {grad_norm:.3g}, learning rate {learning_rate:.3g}): {_ADVICE}"
+    )
 
 
 def _rescue(run: Checkpoint, progress: Progress) -> None:

@@ -4,17 +4,15 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 import charlstm
-from charlstm.cli.options import kind_option, setting_options, some_setting_options
+from charlstm.cli.options import kind_option, refuse_combinations, setting_options, some_setting_options
 from charlstm.cli.signals import StoppedError
 from charlstm.config import ENCODINGS, LIMITS, SEEDS
-from charlstm.errors import CharlstmError, UsageError
+from charlstm.errors import CharlstmError
 from charlstm.settings import choice, integer, name, number
 
 _checkpoint = kind_option(
@@ -24,22 +22,6 @@ _checkpoint = kind_option(
 
 _any_number, _share = number(0, sys.float_info.max), number(0, 1, above=True)
 
-
-_NEEDED = {  # by options of sample
-    "cite": ("corpus",),
-    "corpus": ("no_copy", "cite"),
-    "encoding": ("corpus", "prime_file"),
-    "hide_prime": ("prime", "prime_file"),
-    "keep_stop": ("stop",),
-    "probs": ("as_json",),
-    "repetition_free": ("repetition_penalty",),
-}
-_EXCLUDED = {
-    "beam": ("num", "best_of", "probs", "temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p"),
-    "pattern": ("stop", "lines"),
-    "prime": ("prime_file",),
-}
-_REASONS = {"beam": ": it finds one text, the likeliest", "pattern": ": it says where a text ends"}
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -233,7 +215,7 @@ def sample(checkpoint: str, as_json: bool, **flags: Any) -> None:
     """
     from charlstm.cli.writing import write_samples
 
-    _refuse_combinations({"as_json": as_json, **flags})
+    refuse_combinations({"as_json": as_json, **flags})
     of_choice = ("temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p")
     of_rules = ("repetition_penalty", "repetition_free", "keep_stop", "lines")
     write_samples(
@@ -315,25 +297,6 @@ def info(checkpoint: str, as_json: bool) -> None:
     from charlstm.cli.reading import print_info
 
     print_info(checkpoint, as_json)
-
-
-def _refuse_combinations(flags: Mapping[str, Any]) -> None:
-    """Refuse options of sample that would have no effect, or contradict one another."""
-    ctx = click.get_current_context()
-    defaults = {param.name: param.default for param in ctx.command.params}
-    given = [flag for flag in flags if ctx.get_parameter_source(flag) is ParameterSource.COMMANDLINE]
-    changed = [flag for flag in given if flags[flag] != defaults[flag]]
-    for flag in changed:
-        needed = _NEEDED.get(flag, ())
-        if needed and not set(needed) & set(given):
-            raise UsageError(f"{_written(flag)} needs {' or '.join(map(_written, needed))}")
-        for other in _EXCLUDED.get(flag, ()):
-            if other in changed:
-                raise UsageError(f"{_written(flag)} does not go with {_written(other)}{_REASONS.get(flag, '')}")
-
-
-def _written(flag: str) -> str:
-    return f"--{flag.removeprefix('as_').replace('_', '-')}"
 
 
 def _open_standard_streams() -> None:

@@ -1,14 +1,32 @@
-"""Flags made from settings: the name, the check, the default and the help stand in `config`, once."""
+"""Flags made from settings, whose names, checks, defaults and help stand in `config`, once; which flags go together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from charlstm.config import ADVISED, SETTINGS, Config, Setting, load_values, presets
+from charlstm.errors import UsageError
 from charlstm.settings import Kind, name
 
 _CONFIG = "charlstm.config"  # where the click context keeps the settings of --config
+
+_NEEDED = {  # by options of sample
+    "cite": ("corpus",),
+    "corpus": ("no_copy", "cite"),
+    "encoding": ("corpus", "prime_file"),
+    "hide_prime": ("prime", "prime_file"),
+    "keep_stop": ("stop",),
+    "probs": ("as_json",),
+    "repetition_free": ("repetition_penalty",),
+}
+_EXCLUDED = {
+    "beam": ("num", "best_of", "probs", "temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p"),
+    "pattern": ("stop", "lines"),
+    "prime": ("prime_file",),
+}
+_REASONS = {"beam": ": it finds one text, the likeliest", "pattern": ": it says where a text ends"}
 
 
 class KindType(click.ParamType):  # type: ignore[type-arg]  # generic from Click 8.5 on
@@ -93,3 +111,22 @@ def _load(ctx: click.Context, param: click.Parameter, given: str | None) -> dict
     values = load_values(given)
     ctx.meta[_CONFIG] = Config().replace(**values)
     return values
+
+
+def refuse_combinations(flags: Mapping[str, Any]) -> None:
+    """Refuse options of sample that would have no effect, or contradict one another."""
+    ctx = click.get_current_context()
+    defaults = {param.name: param.default for param in ctx.command.params}
+    given = [flag for flag in flags if ctx.get_parameter_source(flag) is ParameterSource.COMMANDLINE]
+    changed = [flag for flag in given if flags[flag] != defaults[flag]]
+    for flag in changed:
+        needed = _NEEDED.get(flag, ())
+        if needed and not set(needed) & set(given):
+            raise UsageError(f"{_written(flag)} needs {' or '.join(map(_written, needed))}")
+        for other in _EXCLUDED.get(flag, ()):
+            if other in changed:
+                raise UsageError(f"{_written(flag)} does not go with {_written(other)}{_REASONS.get(flag, '')}")
+
+
+def _written(flag: str) -> str:
+    return f"--{flag.removeprefix('as_').replace('_', '-')}"

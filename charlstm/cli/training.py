@@ -56,27 +56,26 @@ def run_training(
     with as_exits(), locked(out):
         remove_stale(out)
         _try_to_write(out)
-        return _run(paths, out, values, flags, resume=resume, force=force, log=log, quiet=quiet)
+        if resume:
+            chosen: Mapping[str, Any] = {}
+            run, corpus = _taken_up(paths, out, values or {}, flags, force=force)
+        else:
+            run, corpus, chosen = _begun(paths, values, flags, quiet=quiet)
+        to_go_on = _command_to_go_on(paths, out, log, quiet)
+        return _run(run, corpus, chosen, out, Log(log), to_go_on, quiet=quiet)
 
 
 def _run(
-    paths: Sequence[str],
+    run: Checkpoint,
+    corpus: Corpus,
+    chosen: Mapping[str, Any],
     out: str,
-    values: Mapping[str, Any] | None,
-    flags: Mapping[str, Any],
+    log_file: Log,
+    to_go_on: str,
     *,
-    resume: bool,
-    force: bool,
-    log: str | None,
     quiet: bool,
 ) -> int:
-    if resume:
-        chosen: Mapping[str, Any] = {}
-        run, corpus = _taken_up(paths, out, values or {}, flags, force=force)
-    else:
-        run, corpus, chosen = _begun(paths, values, flags, quiet=quiet)
-    log_file = Log(log)
-
+    """Train from where a run is, to its end or a signal; return the exit code."""
     display = Display(quiet, (run.best or {}).get("val_loss"))
     if run.progress is None:
         finish(display, run, out, "is finished already")
@@ -94,7 +93,7 @@ def _run(
         finish(display, run, out, "is finished")
         return 0
     display.say(f"Stopped after step {run.progress.step:,} and saved as {out}. To go on:")
-    display.say(f"    {_command_to_go_on(paths, out, log, quiet)}")
+    display.say(f"    {to_go_on}")
     return 128 + received[0]
 
 
@@ -196,8 +195,10 @@ def _try_to_write(out: str) -> None:
     """Refuse an output that cannot be written before anything else is done."""
     try:
         temporary = temporary_beside(Path(os.path.realpath(out)))
-        temporary.touch(exist_ok=False)
-        temporary.unlink()
+        try:
+            temporary.touch(exist_ok=False)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: nothing can be written there: {error.strerror or error}") from None
 

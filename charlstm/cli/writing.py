@@ -71,7 +71,7 @@ def write_samples(
         encoding: of `prime_file` and `corpus`; that of the training text without.
         choice: fields of `Choice`.
         rules: fields of `Rules` but for the next three.
-        stop: texts that end each; see `_unescaped`.
+        stop: texts that end each; see `unescaped`.
         pattern: an expression that each text matches.
         no_copy: runs of so many characters of `corpus` are not completed; 0 is off.
         corpus: a text that copies are looked for in.
@@ -111,16 +111,20 @@ def write_samples(
             if json:
                 cited = {"copied": copied} if copied else {}
                 file.write(as_json({"seed": text_seed, "prime": prime, **_as_values(text, probs), **cited}) + "\n")
-                continue
-            whole = shown + text.text
-            if num > 1:
-                file.write(f"----- seed {text_seed}\n")
-            file.write(whole + (_line_end(whole) if num > 1 or file.isatty() else ""))
-            if copied:
-                file.flush()
-                say(f"seed {text_seed}: {_as_words(copied)}" if num > 1 else _as_words(copied))
+            else:
+                _write_text(file, shown + text.text, copied, text_seed if num > 1 else None)
     if stuck:
         raise CharlstmError(f"{_seeds(stuck)}: {NO_WAY_ON}")
+
+
+def _write_text(file: TextIO, text: str, copied: Mapping[str, Any] | None, seed: int | None) -> None:
+    """Write a text, under its seed where it has one, and say what of it was copied."""
+    if seed is not None:
+        file.write(f"----- seed {seed}\n")
+    file.write(text + (_line_end(text) if seed is not None or file.isatty() else ""))
+    if copied:
+        file.flush()
+        say(_as_words(copied) if seed is None else f"seed {seed}: {_as_words(copied)}")
 
 
 def _line_end(text: str) -> str:
