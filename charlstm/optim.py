@@ -1,26 +1,28 @@
-"""Optimisers, averaged weights, clipping, the learning-rate schedule. Parameters and gradients belong to the caller."""
+"""Optimisers, averaged weights, gradient clipping and learning-rate schedules.
+
+Parameters and gradients belong to the caller.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from charlstm.config import TrainConfig
-from charlstm.layers import Grads, Params
-from charlstm.workspace import Floats
+from charlstm.arrays import Floats, Grads, Params
+from charlstm.config.settings import TrainConfig
 
 _BLOCK = 1 << 15  # floats
-_TIDY_EVERY = 64  # updates
-_NEGLIGIBLE = 1e-30  # what decays further, for want of a gradient, ends as subnormal numbers, which are slow
+_FLUSH_EVERY = 64  # updates
+_NEGLIGIBLE = 1e-30  # moments that decay further, without gradients, become subnormal numbers, which are slow
 
 
 class Optimizer:
-    """A rule that turns gradients into steps, with what it remembers of those before.
+    """An update rule and its moments.
 
     Attributes:
-        config: names the rule, `optimizer`, and holds its settings.
-        moments: running means, by their letter and by parameter: m of the gradients, v of their squares.
-        updates: n, how many updates there have been.
+        config: names the rule in `optimizer`, and holds its settings.
+        moments: running means, by letter and by parameter: m of the gradients, v of their squares.
+        updates: n, the number of updates so far.
     """
 
     def __init__(self, params: Params, config: TrainConfig) -> None:
@@ -31,11 +33,11 @@ class Optimizer:
         self.updates = 0
 
     def update(self, params: Params, grads: Mapping[str, Floats], learning_rate: float) -> None:
-        """Take one step down the gradient: change `params` in place.
+        """Update `params` in place.
 
         With `l2`, the gradient is that of the loss plus `l2 / 2` times the sum of the squares of all parameters. With
-        `weight_decay`, each parameter shrinks by `learning_rate * weight_decay` of itself instead, whatever the rule
-        (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; with Adam it is called AdamW).
+        `weight_decay`, each parameter shrinks by `learning_rate * weight_decay` of itself, whatever the rule
+        (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019; with Adam it is known as AdamW).
         """
         self.updates += 1
         config, rule = self.config, _RULES[self.config.optimizer]
@@ -50,13 +52,13 @@ class Optimizer:
                     param *= 1 - learning_rate * config.weight_decay
                 step *= learning_rate
                 param -= step
-                if self.updates % _TIDY_EVERY == 0:
+                if self.updates % _FLUSH_EVERY == 0:
                     for moment in moments:
                         moment[np.abs(moment) < _NEGLIGIBLE] = 0
 
 
 def moments_of(config: TrainConfig) -> tuple[str, ...]:
-    """Return which moments the rule of some settings keeps."""
+    """Return the letters of the moments that a rule keeps."""
     if config.optimizer == "sgd":
         return ("m",) if config.momentum else ()
     return ("v",) if config.optimizer == "rmsprop" else ("m", "v")
@@ -76,7 +78,7 @@ def _adam(config: TrainConfig, grad: Floats, moments: Sequence[Floats], n: int) 
     m += (1 - config.beta1) * grad
     v *= config.beta2
     v += (1 - config.beta2) * np.square(grad)
-    root = math.sqrt(1 - config.beta2**n)  # out of the quotient: one number is scaled, not an array
+    root = math.sqrt(1 - config.beta2**n)  # factored out: scales a number, not an array
     step = np.sqrt(v)
     step += config.epsilon * root
     np.divide(m, step, out=step)
@@ -102,7 +104,7 @@ def _rmsprop(config: TrainConfig, grad: Floats, moments: Sequence[Floats], n: in
 
 
 def _sgd(config: TrainConfig, grad: Floats, moments: Sequence[Floats], n: int) -> Floats:
-    """Descend by stochastic gradients, with momentum (Polyak, 1964), or Nesterov's as Sutskever et al. (2013) write it.
+    """Stochastic gradient descent with momentum (Polyak, 1964), or Nesterov's as in Sutskever et al. (2013).
 
     ::
 
@@ -120,50 +122,50 @@ def _sgd(config: TrainConfig, grad: Floats, moments: Sequence[Floats], n: int) -
 _RULES = {"adam": _adam, "rmsprop": _rmsprop, "sgd": _sgd}
 
 
-def average_into(average: Params, params: Params, decay: float, updates: int) -> None:
-    """Bring parameters into their running average, in place.
+def update_ema(ema: Params, params: Params, decay: float, updates: int) -> None:
+    """Update the exponential moving average of parameters, in place.
 
     ::
 
-        average = d * average + (1 - d) * params,  d = min(decay, updates / (updates + 10))
+        ema = d * ema + (1 - d) * params,  d = min(decay, updates / (updates + 10))
 
-    So the average is, to begin with, over about the last tenth of all that there has been, and later over a fixed time.
+    At first, it averages over about the last tenth of the updates, later over about the last 1 / (1 - decay).
 
     Args:
-        average: written.
-        params: of the model.
-        decay: below 1; it averages over some 1 / (1 - decay) updates.
-        updates: how many there have been.
+        ema: written.
+        params: after an update.
+        decay: below 1.
+        updates: the number of updates so far.
     """
     share = 1 - min(decay, updates / (updates + 10))
     for name, param_of in params.items():
         for block in _blocks(param_of.size):
-            param, mean = param_of.reshape(-1)[block], average[name].reshape(-1)[block]
+            param, mean = param_of.reshape(-1)[block], ema[name].reshape(-1)[block]
             mean += share * (param - mean)
 
 
 def _blocks(size: int) -> Iterator[slice]:
-    """Cut an array into pieces whose intermediate results stay in a core's cache."""
+    """Cut an array into blocks whose intermediate results stay in a core's cache."""
     for start in range(0, size, _BLOCK):
         yield slice(start, start + _BLOCK)
 
 
-def clip_by_global_norm(grads: Grads, most: float) -> float:
-    """Scale all gradients down together so that their joint norm is at most `most`; 0 scales nothing.
+def clip_by_global_norm(grads: Grads, max_norm: float) -> float:
+    """Scale all gradients down together so that their global norm is at most `max_norm`; 0 turns it off.
 
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
 
     Args:
-        grads: written in place; left as they are where the norm is not finite.
-        most: the largest norm allowed.
+        grads: scaled in place, unless the norm is not finite.
+        max_norm: the largest norm allowed.
 
     Returns:
-        The norm before, in float64; what float32 cannot hold is summed up in float64 too.
+        The norm before clipping, in float64. Squares outside the range of float32 are summed in float64.
     """
     norm = math.sqrt(sum(_squared_norm(grad) for grad in grads.values()))
-    if most and most < norm < math.inf:
+    if max_norm and max_norm < norm < math.inf:
         for grad in grads.values():
-            grad *= most / norm
+            grad *= max_norm / norm
     return norm
 
 
@@ -175,21 +177,21 @@ def _squared_norm(grad: Floats) -> float:
 
 
 def learning_rate_at(config: TrainConfig, progress: float, plateaus: int = 0) -> float:
-    """Return the learning rate at a point of the run.
+    """Return the learning rate at a point of a run.
 
     Args:
-        config: `learning_rate` is the highest rate, `warmup_fraction` of the run leads up to it, `schedule` on.
-        progress: the share of the run that is done, 0 to 1.
-        plateaus: how many evaluations so far were no better than one before, for the schedule of that name.
+        config: `learning_rate` is the peak, reached after `warmup_fraction` of the run and followed by `schedule`.
+        progress: fraction of the run completed, 0 to 1.
+        plateaus: number of evaluations without improvement so far, for the schedule of that name.
     """
-    warmup, highest = config.warmup_fraction, config.learning_rate
+    warmup, peak = config.warmup_fraction, config.learning_rate
     if progress < warmup:
-        return highest * progress / warmup
+        return peak * progress / warmup
     left = (1 - progress) / (1 - warmup) if warmup < 1 else 1.0
     if config.schedule == "cosine":
-        return highest * 0.5 * (1 - math.cos(math.pi * left))
+        return peak * 0.5 * (1 - math.cos(math.pi * left))
     if config.schedule == "linear":
-        return highest * left
+        return peak * left
     if config.schedule == "step":
-        return highest * config.decay_factor ** int(progress / config.decay_every)
-    return highest * config.decay_factor**plateaus if config.schedule == "plateau" else highest
+        return peak * config.decay_factor ** int(progress / config.decay_every)
+    return peak * config.decay_factor**plateaus if config.schedule == "plateau" else peak

@@ -1,36 +1,23 @@
-"""Flags made from settings, whose names, checks, defaults and help stand in `config`, once; which flags go together."""
+"""Click options made from settings, so that names, checks, defaults and help are defined once."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from charlstm.config import ADVISED, SETTINGS, Config, Setting, load_values, presets
-from charlstm.errors import UsageError
-from charlstm.settings import Kind, name
+from charlstm.config.kinds import Kind, Setting, flag_of, name, settings_of
+from charlstm.config.presets import load_values, presets
+from charlstm.config.settings import ADVISED, SETTINGS, Config
 
-_CONFIG = "charlstm.config"  # where the click context keeps the settings of --config
+_CONFIG = "charlstm.config"  # the key of the settings of --config in the click context
 
-_NEEDED = {  # by options of sample
-    "cite": ("corpus",),
-    "corpus": ("no_copy", "cite"),
-    "encoding": ("corpus", "prime_file"),
-    "hide_prime": ("prime", "prime_file"),
-    "keep_stop": ("stop",),
-    "probs": ("as_json",),
-    "repetition_free": ("repetition_penalty",),
-}
-_EXCLUDED = {
-    "beam": ("num", "best_of", "probs", "temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p"),
-    "pattern": ("stop", "lines"),
-    "prime": ("prime_file",),
-}
-_REASONS = {"beam": ": it finds one text, the likeliest", "pattern": ": it says where a text ends"}
+Command = Callable[..., Any]
 
 
 class KindType(click.ParamType):  # type: ignore[type-arg]  # generic from Click 8.5 on
-    """A click type that takes what a `Kind` takes, and nothing else."""
+    """A click type that accepts the values of a `Kind`."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -38,7 +25,7 @@ class KindType(click.ParamType):  # type: ignore[type-arg]  # generic from Click
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return self.kind.parse(value) if isinstance(value, str) else self.kind.check(value)
+            return self.kind.coerce(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -47,65 +34,78 @@ class KindType(click.ParamType):  # type: ignore[type-arg]  # generic from Click
 
 
 class SettingOption(click.Option):
-    """The flag of a setting: None unless it is given. Its help shows the value that holds where it is not."""
+    """The flag of a setting of a run: None unless given. Its help shows the value that applies otherwise."""
 
-    def __init__(self, flags: Sequence[str], setting: Setting, **attributes: Any) -> None:
-        super().__init__(flags, default=None, help=_with_range(setting.help, setting.kind), **attributes)
+    def __init__(self, setting: Setting, flags: list[str], **attributes: Any) -> None:
+        super().__init__(flags, **attributes | {"default": None})
         self.setting = setting
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
         if self.setting.name in ADVISED and _CONFIG not in ctx.meta and record is not None:
-            return record[0], f"{record[1]}  [default: what suits the text]"
+            return record[0], f"{record[1]}  [default: chosen to suit the corpus]"
         config = ctx.meta.get(_CONFIG, Config())
         value = config.train.time_s if self.setting.name == "time" else config.values()[self.setting.name]
         if record is None or value is None:
             return record
-        return record[0], f"{record[1]}  [default: {self.setting.kind.show(value)}]"
+        return record[0], f"{record[1]}  [default: {self.setting.kind.format(value)}]"
 
 
-def some_setting_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return what gives a command the flags of some settings."""
+def setting_options(*names: str) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command the flags of some settings, or of all of them and `-c`.
 
-    def give(command: Callable[..., Any]) -> Callable[..., Any]:
-        for setting in [SETTINGS[each] for each in reversed(names)]:
-            flag = setting.name.replace("_", "-")
-            pair = not setting.kind.metavar
-            command = click.option(
-                f"--{flag}/--no-{flag}" if pair else f"--{flag}",
-                cls=SettingOption,
-                setting=setting,
-                type=None if pair else KindType(setting.kind),
-            )(command)
-        return command
+    The command receives the flags by name, and the values of the configuration as `config`.
+    """
 
-    return give
+    def decorate(command: Command) -> Command:
+        for each in reversed(names or tuple(SETTINGS)):
+            command = _option(SETTINGS[each], cls=functools.partial(SettingOption, SETTINGS[each]))(command)
+        return command if names else _config_option(command)
+
+    return decorate
 
 
-def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command one flag per setting, by its name, and `-c`, which gives it the values read as `config`."""
-    command = some_setting_options(*SETTINGS)(command)
+def request_options(request: type) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command one flag per setting of a dataclass, and passes it an instance."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def build_and_call(**values: Any) -> Any:
+            built = _build(request, values)
+            return command(built, **values)
+
+        result: Command = build_and_call
+        for each in reversed(list(_all_settings(request))):
+            attributes: dict[str, Any] = {"is_flag": True} if each.switch else {"multiple": each.multiple}
+            shown = not each.switch and each.default not in (None, "", ())
+            result = _option(each, default=each.default, show_default=shown, **attributes)(result)
+        return result
+
+    return decorate
+
+
+def _option(setting: Setting, **attributes: Any) -> Callable[[Command], Command]:
+    flag, kind = setting.flag or flag_of(setting.name), setting.kind
+    if not kind.metavar and not setting.switch:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    type_ = KindType(kind) if kind.metavar else None
+    names = [*([setting.short] if setting.short else []), flag, setting.name]
+    text = f"{setting.help}  [{kind.range}]" if kind.range else setting.help
+    return click.option(*names, type=type_, help=text, **attributes)
+
+
+def _config_option(command: Command) -> Command:
     return click.option(
         "-c",
         "--config",
-        type=KindType(name()),
-        metavar="FILE|PRESET",
+        type=KindType(name("FILE|PRESET")),
         is_eager=True,
-        callback=_load,
-        help=f"Settings: a YAML file, or a preset: {', '.join(presets())}. With --help, shows what holds then.",
+        callback=_load_config,
+        help=f"Settings from a YAML file or a preset: {', '.join(presets())}. With --help, shows the resulting values.",
     )(command)
 
 
-def kind_option(*names: str, kind: Kind, help: str, **attributes: Any) -> Callable[..., Any]:
-    """Return an option that takes what a `Kind` takes."""
-    return click.option(*names, type=KindType(kind), help=_with_range(help, kind), **attributes)
-
-
-def _with_range(help: str, kind: Kind) -> str:
-    return f"{help}  [{kind.range}]" if kind.range else help
-
-
-def _load(ctx: click.Context, param: click.Parameter, given: str | None) -> dict[str, Any] | None:
+def _load_config(ctx: click.Context, param: click.Parameter, given: str | None) -> dict[str, Any] | None:
     if given is None:
         return None
     values = load_values(given)
@@ -113,20 +113,20 @@ def _load(ctx: click.Context, param: click.Parameter, given: str | None) -> dict
     return values
 
 
-def refuse_combinations(flags: Mapping[str, Any]) -> None:
-    """Refuse options of sample that would have no effect, or contradict one another."""
-    ctx = click.get_current_context()
-    defaults = {param.name: param.default for param in ctx.command.params}
-    given = [flag for flag in flags if ctx.get_parameter_source(flag) is ParameterSource.COMMANDLINE]
-    changed = [flag for flag in given if flags[flag] != defaults[flag]]
-    for flag in changed:
-        needed = _NEEDED.get(flag, ())
-        if needed and not set(needed) & set(given):
-            raise UsageError(f"{_written(flag)} needs {' or '.join(map(_written, needed))}")
-        for other in _EXCLUDED.get(flag, ()):
-            if other in changed:
-                raise UsageError(f"{_written(flag)} does not go with {_written(other)}{_REASONS.get(flag, '')}")
+def _all_settings(request: type) -> Iterator[Setting]:
+    """Yield the settings of a dataclass and of the dataclasses in it."""
+    for field in dataclasses.fields(request):
+        if dataclasses.is_dataclass(field.type):
+            yield from settings_of(field.type)
+    yield from settings_of(request)
 
 
-def _written(flag: str) -> str:
-    return f"--{flag.removeprefix('as_').replace('_', '-')}"
+def _build(request: type, values: dict[str, Any]) -> Any:
+    """Return an instance of a dataclass, and of the dataclasses in it, from `values`, which loses these items."""
+    own = {}
+    for field in dataclasses.fields(request):
+        if dataclasses.is_dataclass(field.type):
+            own[field.name] = _build(field.type, values)  # type: ignore[arg-type]
+        elif field.name in values:
+            own[field.name] = values.pop(field.name)
+    return request(**own)

@@ -1,4 +1,4 @@
-"""What becomes of signals that ask the program to end: SIGINT (Ctrl-C), SIGTERM, SIGHUP."""
+"""How the program reacts to SIGINT (Ctrl-C), SIGTERM and SIGHUP."""
 
 import signal
 import time
@@ -10,7 +10,7 @@ _ONE_REQUEST_S = 1.0  # `timeout` and shells send a signal twice, to a process a
 
 
 class StoppedError(BaseException):
-    """The program is to end at once; no `except Exception` is to keep it.
+    """The program must exit at once. Not an `Exception`, so that nothing catches it by accident.
 
     Attributes:
         number: of the signal.
@@ -23,7 +23,7 @@ class StoppedError(BaseException):
 
 @contextmanager
 def as_exits() -> Iterator[None]:
-    """Let the program end by an exception, so that what it would leave behind is removed; once."""
+    """Turn the first signal into an exception, so that temporary files are removed."""
     received: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -37,9 +37,9 @@ def as_exits() -> Iterator[None]:
 
 @contextmanager
 def collected() -> Iterator[list[int]]:
-    """Collect the signals, so that a step is always finished; a second Ctrl-C or SIGTERM ends at once.
+    """Collect the signals, so that the current step is finished. A second Ctrl-C or SIGTERM exits at once.
 
-    What follows within a second is the same request.
+    Signals within a second of the first count as the same request.
     """
     received: list[int] = []
     first = 0.0

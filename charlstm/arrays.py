@@ -1,0 +1,24 @@
+"""The array types, each defined once.
+
+**T** time steps in a window, **B** parallel streams, **V** vocabulary size, **H** hidden units per layer, **L** layers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.floating[Any]]  # float32 in use, float64 in checks
+Float64s = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Bits = npt.NDArray[np.uint8]  # eight truth values in each byte
+Ids = npt.NDArray[np.unsignedinteger[Any]]  # a text, in the narrowest type that holds its ids
+IntArray = npt.NDArray[np.intp]  # ids and other indices, ready to index with
+Int64s = npt.NDArray[np.int64]
+CodePoints = npt.NDArray[np.uint32]
+Hashes = npt.NDArray[np.uint64]
+
+Params = Mapping[str, Floats]  # by name
+Grads = dict[str, Floats]  # with the keys of the parameters

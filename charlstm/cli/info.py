@@ -1,0 +1,47 @@
+"""`charlstm info`: the contents of a model file."""
+
+import dataclasses
+
+from charlstm.cli.output import as_json, bits, printable
+from charlstm.config.settings import SECTION_OF, SECTIONS
+from charlstm.storage.checkpoint import load_run
+
+
+def print_info(path: str, json: bool) -> None:
+    """Print the contents of a checkpoint."""
+    run = load_run(path)
+    parameters = run.model.network.size
+    vocab, best, training = run.model.vocab, run.best, run.training
+    step = training.step if training else (run.history[-1].step if run.history else 0)
+    if json:
+        values = {
+            "finished": training is None,
+            "step": step,
+            "best": best and dataclasses.asdict(best),
+            "parameters": parameters,
+            "vocabulary": vocab.characters,
+            "corpus": dataclasses.asdict(run.fingerprint),
+            "config": run.config.sections(),
+            "history": [dataclasses.asdict(entry) for entry in run.history],
+        }
+        print(as_json(values, indent=2))
+        return
+    print(
+        f"model       {run.config.model.num_layers} x {run.config.model.hidden_size} units, {parameters:,} parameters"
+    )
+    print(f"vocabulary  {len(vocab)} characters: {printable(vocab.characters)}")
+    print(f"corpus      {run.fingerprint.chars:,} characters, SHA-256 {run.fingerprint.sha256[:16]}...")
+    print(f"training    {'not finished' if training else 'finished'}, step {step:,}")
+    if best and best.val_loss is not None:
+        print(f"best        {best.val_loss:.4f} nats, {bits(best.val_loss):.4f} bits per character, step {best.step:,}")
+    settings = run.config.format().items()
+    for section in SECTIONS:
+        print(
+            f"{section:<11} {', '.join(f'{name} {value}' for name, value in settings if SECTION_OF[name] == section)}"
+        )
+    if run.history:
+        print(f"{'step':>10} {'epoch':>7} {'training':>9} {'validation':>11} {'rate':>9}")
+    for entry in run.history:
+        train_loss, val_loss = ("-" if loss is None else f"{loss:.4f}" for loss in (entry.train_loss, entry.val_loss))
+        row = f"{entry.step:>10,} {entry.epoch:>7.2f} {train_loss:>9} {val_loss:>11}"
+        print(f"{row} {entry.learning_rate:>9.2g}")

@@ -1,0 +1,30 @@
+"""What several commands read: models, standard input, escapes in arguments."""
+
+import re
+
+import numpy as np
+
+from charlstm.errors import UsageError
+from charlstm.storage.checkpoint import load_run
+from charlstm.storage.run import Run
+
+QUIET = np.errstate(over="ignore", invalid="ignore")  # overflowing weights are reported as one error, not as warnings
+
+
+def load_checkpoint(path: str) -> Run:
+    """Load the run that --ckpt names."""
+    try:
+        return load_run(path)
+    except UsageError as error:
+        raise UsageError(f"{error}; name the model with --ckpt") from None
+
+
+def check_stdin_once(*paths: str | None) -> None:
+    """Refuse to read standard input twice."""
+    if paths.count("-") > 1:
+        raise UsageError("standard input (-) can be read only once")
+
+
+def unescape(text: str) -> str:
+    r"""Return a text with \n, \t and \\ replaced by a newline, a tab and a backslash."""
+    return re.sub(r"\\([nt\\])", lambda match: {"n": "\n", "t": "\t", "\\": "\\"}[match[1]], text)

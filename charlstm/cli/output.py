@@ -1,0 +1,202 @@
+"""Messages on standard error: a progress bar on a terminal, plain lines elsewhere; formats shared by commands."""
+
+import contextlib
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from charlstm.config.kinds import flag_of
+from charlstm.config.settings import SETTINGS
+from charlstm.errors import CharlstmError, UsageError, shorten
+from charlstm.storage.run import Evaluation
+from charlstm.training.loop import Report
+
+_SAMPLE_LINES = 10
+_SPIKE = 1.0  # nats above the smoothed loss
+_SMOOTHING = 50  # steps
+_SHOWN_CHARS = 60
+
+
+def say(line: str) -> None:
+    """Write one line or more to standard error. If it is closed or full, the work continues silently."""
+    try:
+        sys.stderr.write("\n".join(map(printable, line.split("\n"))) + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):  # full, closed, missing
+        pass
+
+
+class Display:
+    """Shows the progress of a run: a bar on a terminal, and a line for each evaluation.
+
+    Args:
+        quiet: show nothing.
+        val_loss: the last one of a resumed run, in nats per character.
+    """
+
+    def __init__(self, quiet: bool, val_loss: float | None = None) -> None:
+        self.quiet = quiet
+        self._bar = None if quiet or not _is_terminal(sys.stderr) else _bar()
+        self._loss = math.nan  # smoothed
+        self._val_loss = val_loss
+
+    def say(self, line: str) -> None:
+        """Show a line, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.clear()
+        if not self.quiet:
+            say(line)
+
+    def step(self, report: Report, chars_per_s: float) -> None:
+        """Show a step."""
+        if report.evaluation:
+            self._val_loss = report.evaluation.val_loss
+        if self._bar is None:
+            return
+        self._loss = report.loss if math.isnan(self._loss) else 0.98 * self._loss + 0.02 * report.loss
+        validation = "" if self._val_loss is None else f" (validation {bits(self._val_loss):.3f})"
+        self._bar.set_postfix_str(f"{bits(self._loss):.3f} bits{validation}, {chars_per_s:,.0f} chars/s", refresh=False)
+        try:
+            self._bar.update(report.progress - self._bar.n)
+        except (OSError, ValueError):  # the terminal is gone
+            self._bar = None
+
+    def evaluation(self, report: Report, evaluation: Evaluation, chars_per_s: float, text: str) -> None:
+        """Show an evaluation, and a sample of the model's current output."""
+        losses = [
+            f"{name} {loss:.3f} nats ({bits(loss):.3f} bits)"
+            for name, loss in (("training", evaluation.train_loss), ("validation", evaluation.val_loss))
+            if loss is not None
+        ]
+        self.say(
+            f"step {report.step:,}  {report.progress:.0%}  epoch {report.epoch:.2f}  {'  '.join(losses)}  "
+            f"{chars_per_s:,.0f} characters/s{'  best so far' if report.is_best and evaluation.val_loss else ''}"
+        )
+        for line in text.split("\n")[:_SAMPLE_LINES]:
+            self.say(f"    | {printable(line)}")
+
+    def close(self) -> None:
+        """Finish the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class SpikeDetector:
+    """Counts losses far above the smoothed loss."""
+
+    def __init__(self) -> None:
+        self._smoothed: float | None = None
+        self._highest: Report | None = None
+        self._number = 0
+
+    def read(self, report: Report) -> None:
+        """Read a step."""
+        if report.skipped:
+            return
+        smoothed = report.loss if self._smoothed is None else self._smoothed
+        if report.loss > smoothed + _SPIKE:
+            self._number += 1
+            if self._highest is None or report.loss > self._highest.loss:
+                self._highest = report
+        self._smoothed = smoothed + (report.loss - smoothed) / _SMOOTHING
+
+    def message(self) -> str:
+        """Return a message about the spikes since the last call; "" if there were none."""
+        number, highest = self._number, self._highest
+        self._number, self._highest = 0, None
+        if highest is None:
+            return ""
+        return (
+            f"{number} loss {'spike' if number == 1 else 'spikes'}, up to {highest.loss:.2f} nats at step "
+            f"{highest.step:,}, where the gradient norm was {highest.grad_norm:.2g}"
+        )
+
+
+class Log:
+    """A file with one line of JSON per evaluation; without a path, nothing is written.
+
+    Raises:
+        UsageError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        try:
+            self._file: TextIO | None = None if path is None else open(path, "a", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise UsageError(f"--log {path}: {error.strerror or error}") from None
+
+    def write(self, evaluation: Evaluation, elapsed_s: float, chars_per_s: float) -> None:
+        """Append an evaluation."""
+        if self._file is None:
+            return
+        entry = {
+            "step": evaluation.step,
+            "epoch": evaluation.epoch,
+            "chars": evaluation.chars,
+            "elapsed_s": elapsed_s,
+            "train_loss": evaluation.train_loss,
+            "val_loss": evaluation.val_loss,
+            "val_bpc": None if evaluation.val_loss is None else bits(evaluation.val_loss),
+            "learning_rate": evaluation.learning_rate,
+            "chars_per_s": chars_per_s,
+        }
+        try:
+            self._file.write(as_json(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise CharlstmError(f"--log {self._file.name}: {error.strerror or error}; the run is saved") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a failed write has been reported
+                self._file.close()
+
+
+def bits(nats: float) -> float:
+    """Convert nats to bits."""
+    return nats / math.log(2)
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Return a JSON document, with null for numbers that are not finite, which JSON lacks."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
+    return json.dumps(finite, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped, so that they cannot reach a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quote(text: str) -> str:
+    """Return a text in quotes, printable and shortened."""
+    return f"'{printable(shorten(text, _SHOWN_CHARS))}'"
+
+
+def format_settings(values: Mapping[str, Any]) -> str:
+    """Return settings as flags."""
+    return " ".join(f"{flag_of(name)} {SETTINGS[name].kind.format(value)}" for name, value in values.items())
+
+
+def format_bits(losses: Mapping[str, float]) -> str:
+    """Return losses in nats, by name, as a line in bits."""
+    return ", ".join(f"{name} {bits(loss):.3f}" for name, loss in losses.items())
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:  # closed
+        return False
+
+
+def _bar() -> Any:
+    from tqdm import tqdm
+
+    form = "{percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}{postfix}"
+    return tqdm(total=1.0, bar_format=form, dynamic_ncols=True, leave=True, file=sys.stderr)

@@ -1,0 +1,65 @@
+"""`charlstm plan`: a description of a corpus, the settings that suit it, and the cost of training."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from charlstm.cli.output import as_json, format_settings, printable
+from charlstm.config.kinds import flag_of
+from charlstm.config.settings import Config
+from charlstm.text.corpus import Corpus, Dataset
+from charlstm.text.reader import read_corpus
+from charlstm.training.advice import RARE, advise, file_bytes, measure_speed, memory_bytes, repeated_line_fraction
+from charlstm.training.loop import batches_for, total_steps_of
+
+_LINE_ENDINGS = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
+_SHOWN_RARE = 20
+
+
+def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> None:
+    """Print a description of a corpus and how to train on it."""
+    config = Config().replace(**flags)
+    corpus = read_corpus(paths, config.data.encoding)
+    dataset = corpus.split(config.data.val_fraction)
+    settings = advise(dataset, flags)
+    values = _describe(corpus) | {"settings": settings} | _estimate_cost(dataset, config.replace(**settings))
+    if json:
+        print(as_json(values, indent=2))
+        return
+    rare, endings = values["rare"], " and ".join(values["line_endings"]) or "no newlines"
+    listed = ", ".join(f"{printable(c)!r} {n}" for c, n in list(rare.items())[:_SHOWN_RARE])
+    print(f"corpus      {values['chars']:,} characters, {values['vocabulary']} distinct")
+    print(f"rare        {len(rare)} characters occur fewer than {RARE} times{': ' * bool(rare)}{listed}")
+    print(f"lines       {endings}; {values['repeated_lines']:.1%} repeat an earlier line")
+    print(f"settings    {format_settings(settings)}")
+    print(f"speed       {values['chars_per_s']:,.0f} characters/s, measured now")
+    print(f"time        {values['seconds']:,.0f} s, {values['epochs']:.1f} epochs")
+    print(f"memory      {values['memory_mb']:,.0f} MB; model file {values['file_mb']:.1f} MB")
+    limits = [part for name in flags for part in (flag_of(name), config.format()[name])]
+    print("To train with these settings:")
+    print(f"    {printable(shlex.join(['charlstm', 'train', *paths, *limits]))}")
+
+
+def _describe(corpus: Corpus) -> dict[str, Any]:
+    counts = dict(zip(corpus.vocab.characters, corpus.vocab.counts.tolist(), strict=True))
+    return {
+        "chars": len(corpus.ids),
+        "vocabulary": len(corpus.vocab),
+        "rare": {character: count for character, count in counts.items() if count < RARE},
+        "repeated_lines": repeated_line_fraction(corpus),
+        "line_endings": sorted(_LINE_ENDINGS[ending] for ending in corpus.line_endings),
+    }
+
+
+def _estimate_cost(dataset: Dataset, config: Config) -> dict[str, Any]:
+    batches = batches_for(config, dataset)
+    chars_per_s = measure_speed(config, dataset)
+    steps = total_steps_of(config.train, batches)
+    seconds = (config.train.time_s or 0) if steps is None else steps * batches.chars_per_window / chars_per_s
+    return {
+        "chars_per_s": chars_per_s,
+        "seconds": seconds,
+        "epochs": seconds * chars_per_s / (batches.windows_per_epoch * batches.chars_per_window),
+        "memory_mb": memory_bytes(config, dataset) / 1e6,
+        "file_mb": file_bytes(config, len(dataset.vocab)) / 1e6,
+    }

@@ -1,0 +1,148 @@
+"""What each command is asked for: one frozen dataclass from the flags to the module that carries it out."""
+
+import sys
+from dataclasses import dataclass, field
+
+from charlstm.config.kinds import (
+    boolean,
+    check_settings,
+    flag_of,
+    integer,
+    name,
+    number,
+    one_of,
+    setting,
+    settings_of,
+    text,
+)
+from charlstm.config.settings import ENCODINGS, SEEDS
+from charlstm.errors import UsageError
+from charlstm.sampling.params import SamplingParams
+
+_CHECKPOINT = setting("model.npz", name(), "Model file to load.", flag="--ckpt")
+_JSON = setting(False, boolean(), "Print JSON.", flag="--json", switch=True)
+_NEEDS = {  # of `sample`
+    "cite": ("corpus",),
+    "corpus": ("no_copy", "cite"),
+    "encoding": ("corpus", "prime_file"),
+    "hide_prime": ("prime", "prime_file"),
+    "keep_stop": ("stop",),
+    "no_copy": ("corpus",),
+    "probs": ("as_json",),
+    "repetition_free": ("repetition_penalty",),
+}
+_EXCLUDES = {
+    "beam": ("num", "best_of", "probs", "temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p"),
+    "pattern": ("stop", "lines"),
+    "prime": ("prime_file",),
+}
+_REASONS = {"beam": ": it finds the most likely text", "pattern": ": it determines where the text ends"}
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """`charlstm train`, without the settings of the run."""
+
+    corpus: tuple[str, ...]
+    out: str = setting("model.npz", name(), "Model file to write. It also holds all state to resume from.", short="-o")
+    resume: bool = setting(False, boolean(), "Resume the run saved in --out.", switch=True)
+    force: bool = setting(
+        False, boolean(), "Overwrite --out. With --resume, accept a corpus that differs.", switch=True
+    )
+    log: str | None = setting(None, name(), "Append one line of JSON per evaluation to this file.")
+    quiet: bool = setting(False, boolean(), "Print nothing but errors.", short="-q", switch=True)
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """`charlstm sample`."""
+
+    params: SamplingParams = field(default_factory=SamplingParams)
+    seed: int | None = setting(
+        None, SEEDS, "The same seed gives the same text. Without it, the text differs every time."
+    )
+    num: int = setting(1, integer(1, 10**9), "Generate N texts, with consecutive seeds.")
+    best_of: int = setting(1, integer(1, 10**6), "Generate N texts, keep the most likely.")
+    beam: int = setting(0, integer(0, 10**4), "Search for the most likely text with a beam of N. 0 turns it off.")
+    prime: str = setting("", text(), "Text to continue; - reads it from standard input.")
+    prime_file: str | None = setting(None, name(), "File with the text to continue.")
+    hide_prime: bool = setting(False, boolean(), "Leave the prime out of the output.", switch=True)
+    unknown: str = setting(
+        "error",
+        one_of("error", "skip", "nearest"),
+        "How to treat characters of the prime that are not in the vocabulary. nearest: e for é.",
+    )
+    corpus: str | None = setting(None, name(), "The training text, for --no-copy and --cite.")
+    cite: bool = setting(
+        False,
+        boolean(),
+        "Report the longest substring of each text that occurs in --corpus, and its line.",
+        switch=True,
+    )
+    encoding: str | None = setting(
+        None, ENCODINGS, "Encoding of --corpus and --prime-file; by default that of the training text."
+    )
+    output: str | None = setting(None, name(), "Write to a file.", short="-o")
+    checkpoint: str = _CHECKPOINT
+    as_json: bool = _JSON
+    probs: bool = setting(
+        False, boolean(), "With --json, add the probability, rank and entropy of each character.", switch=True
+    )
+
+    def __post_init__(self) -> None:
+        """Reject flags that would have no effect or contradict each other."""
+        check_settings(self)
+        values = vars(self) | vars(self.params)
+        settings = (*settings_of(self.params), *settings_of(self))
+        given = {each.name for each in settings if values[each.name] != each.default}
+        for each in sorted(given):
+            needed = _NEEDS.get(each, ())
+            if needed and not given & set(needed):
+                raise UsageError(f"{_flag(each)} needs {' or '.join(map(_flag, needed))}")
+            for other in sorted(given & set(_EXCLUDES.get(each, ()))):
+                raise UsageError(f"{_flag(each)} cannot be used with {_flag(other)}{_REASONS.get(each, '')}")
+
+
+@dataclass(frozen=True)
+class PlayRequest:
+    """`charlstm play`."""
+
+    length: int = setting(200, integer(1, 10**9), "Characters per turn.", short="-n")
+    temperature: float = setting(0.8, number(0, sys.float_info.max), "As in sample.", short="-t")
+    seed: int | None = setting(None, SEEDS, "The same seed and input give the same story.")
+    checkpoint: str = _CHECKPOINT
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """`charlstm score`."""
+
+    files: tuple[str, ...]
+    encoding: str | None = setting(None, ENCODINGS, "Encoding of the text; by default that of the training text.")
+    baselines: str | None = setting(
+        None,
+        name("CORPUS"),
+        "Also print the losses of simple models trained on this text: character frequencies, n-grams, xz.",
+    )
+    by: str | None = setting(
+        None, one_of("file", "line", "document"), "Also score each part. Blank lines separate documents."
+    )
+    sort: bool = setting(False, boolean(), "With --by, list the worst predicted parts first.", switch=True)
+    highlight: bool = setting(
+        False, boolean(), "Print the text instead, with badly predicted characters in colour.", switch=True
+    )
+    exact: bool = setting(
+        False, boolean(), "Read the text in one stream, which is slow, instead of up to 64.", switch=True
+    )
+    checkpoint: str = _CHECKPOINT
+    as_json: bool = _JSON
+
+    def __post_init__(self) -> None:
+        if self.sort and not self.by:
+            raise UsageError("--sort needs --by")
+        if self.highlight and (self.by or self.baselines is not None or self.as_json):
+            raise UsageError("--highlight cannot be used with --by, --baselines or --json: it prints the text only")
+
+
+def _flag(name: str) -> str:
+    return flag_of(name.removeprefix("as_"))

@@ -1,0 +1,211 @@
+"""`charlstm train`: the run, the signals that stop it, and the file that holds it."""
+
+import os
+import shlex
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charlstm.cli.output import Display, Log, SpikeDetector, say
+from charlstm.cli.requests import TrainRequest
+from charlstm.cli.signals import as_exits, collected
+from charlstm.cli.summary import conclude, finish, introduce
+from charlstm.config.settings import LIMITS, Config
+from charlstm.errors import UsageError
+from charlstm.sampling.language_model import LanguageModel
+from charlstm.sampling.params import SamplingParams
+from charlstm.storage.atomic import remove_stale, temporary_path
+from charlstm.storage.checkpoint import load_run
+from charlstm.storage.lock import locked
+from charlstm.storage.run import Run
+from charlstm.text.reader import read_corpus
+from charlstm.training.advice import advise
+from charlstm.training.loop import Report, batches_for, is_out_of_patience, is_over, new_run, train
+
+_SAVE_EVERY_S = 60.0  # and at each evaluation
+_SAMPLE_CHARS = 200
+_CHANGEABLE = (*LIMITS, "threads")  # settings that a resumed run may change, by a flag
+
+
+def run_training(request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any]) -> int:
+    """Train, show the progress, keep the output up to date; return the exit code.
+
+    Args:
+        request: what was asked for.
+        values: settings from a YAML file or preset; None to choose those that suit the corpus.
+        flags: settings given as flags.
+    """
+    _check_paths(request)
+    with as_exits(), locked(request.out):
+        remove_stale(request.out)
+        _check_writable(request.out)
+        chosen: Mapping[str, Any] = {}
+        if request.resume:
+            run = _resume(request, values or {}, flags)
+        else:
+            run, chosen = _start(request, values, flags)
+        return _run(request, run, chosen, Log(request.log))
+
+
+def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log) -> int:
+    """Train until the end of the run or a signal; return the exit code."""
+    display = Display(request.quiet, run.history[-1].val_loss if run.history else None)
+    if run.training is None:
+        finish(display, run, request.out, "is already finished")
+        return 0
+    assert run.dataset is not None
+    introduce(display, run, run.dataset, chosen)
+    with collected() as received, _warnings_to(display.say):
+        try:
+            _train(run, request.out, display, log, received)
+        finally:
+            display.close()
+            log.close()
+        run.save(request.out)
+    if run.training is None:
+        conclude(display, run, run.dataset)
+        finish(display, run, request.out, "is finished")
+        return 0
+    display.say(f"Stopped after step {run.training.step:,} and saved to {request.out}. To resume:")
+    display.say(f"    {_resume_command(request)}")
+    return 128 + received[0]
+
+
+def _start(
+    request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any]
+) -> tuple[Run, Mapping[str, Any]]:
+    """Return a new run, and the settings that were chosen for it."""
+    config = Config().replace(**(values or {})).replace(**flags)
+    dataset = read_corpus(request.corpus, config.data.encoding).split(config.data.val_fraction)
+    chosen: Mapping[str, Any] = {}
+    if values is None:
+        with _warnings_to((lambda line: None) if request.quiet else say):
+            chosen = advise(dataset, flags)
+    return new_run(config.replace(**chosen), dataset), chosen
+
+
+def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Run:
+    """Return the run in the output file, with its corpus. Only flags may change its limit and its number of cores."""
+    run = load_run(request.out)
+    kept = {name: value for name, value in values.items() if name not in _CHANGEABLE}
+    config = run.config.replace(**kept).replace(**flags)
+    old = run.config.format()
+    for name, value in config.format().items():
+        if name not in _CHANGEABLE and value != old[name]:
+            raise UsageError(
+                f"--resume: {request.out} was started with {name} {old[name]}, not {value}; "
+                "omit that setting, or start a new run with another --out"
+            )
+    run.config = config
+    run.use_corpus(read_corpus(request.corpus, config.data.encoding), force=request.force)
+    _refuse_past_limit(run, request.out, flags)
+    return run
+
+
+def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[int]) -> None:
+    """Train until the end of the run, or until a signal is received."""
+    assert run.training is not None
+    assert run.dataset is not None
+    saved_at = time.monotonic()
+    chars = run.training.step * batches_for(run.config, run.dataset).chars_per_window
+    since = (chars, run.training.elapsed_s)  # the previous evaluation
+    skipped, spikes = 0, SpikeDetector()
+    for report in train(run):
+        skipped += report.skipped
+        spikes.read(report)
+        if report.rolled_back:
+            best = run.best.step if run.best else 0
+            display.say(
+                f"Training diverged at step {report.step:,}: continuing from the weights of step {best:,} at half the "
+                "learning rate"
+            )
+        chars_per_s = (report.chars - since[0]) / max(report.elapsed_s - since[1], 1e-9)
+        display.step(report, chars_per_s)
+        if report.evaluation:
+            display.evaluation(report, report.evaluation, chars_per_s, "" if display.quiet else _sample(run, report))
+            since = (report.chars, report.elapsed_s)
+            if skipped:
+                display.say(f"{skipped} updates were skipped because their gradients were not finite")
+                skipped = 0
+            if message := spikes.message():
+                display.say(message)
+        if report.evaluation or time.monotonic() - saved_at > _SAVE_EVERY_S:
+            run.save(out)
+            saved_at = time.monotonic()
+        if report.evaluation:
+            log.write(report.evaluation, report.elapsed_s, chars_per_s)
+        if received and report.progress < 1:
+            return
+    if is_out_of_patience(run):
+        display.say(f"Stopped early: no improvement in the last {run.config.train.patience} evaluations (--patience)")
+
+
+def _sample(run: Run, report: Report) -> str:
+    """Return a sample from the current weights."""
+    assert run.training is not None
+    model = LanguageModel(run.training.network, run.model.vocab)
+    prefix, sampler = model.read(), model.sampler(SamplingParams(length=_SAMPLE_CHARS, temperature=0.8))
+    return "".join(sampler.stream(prefix, np.random.default_rng([run.config.train.seed, report.step])))
+
+
+@contextmanager
+def _warnings_to(say: Callable[[str], None]) -> Iterator[None]:
+    """Show warnings as lines."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: say(str(message))
+        yield
+
+
+def _check_paths(request: TrainRequest) -> None:
+    """Reject files that cannot be written, or should not be, before anything is done."""
+    out, corpus = request.out, request.corpus
+    for flag, written, others in (("--out", out, corpus), ("--log", request.log, (*corpus, out))):
+        for other in others:
+            if written is not None and os.path.realpath(written) == os.path.realpath(other):
+                raise UsageError(f"{flag} {written} would overwrite {other}; choose another file")
+    target = Path(os.path.realpath(out))
+    if target.is_dir():
+        raise UsageError(f"--out {out} is a directory; name a file in it, such as {Path(out) / 'model.npz'}")
+    if request.resume and not target.exists():
+        raise UsageError(f"--resume: {out} does not exist; omit --resume to start a new run")
+    if target.exists() and not (request.resume or request.force):
+        raise UsageError(f"{out} exists; resume it with --resume, overwrite it with --force, or choose another -o")
+    if target.exists() and not target.is_file():
+        raise UsageError(f"--out {out} is not a regular file; choose another")
+    if not target.parent.is_dir():
+        raise UsageError(f"--out {out}: directory {target.parent} does not exist")
+
+
+def _check_writable(out: str) -> None:
+    """Reject an output that cannot be written before anything else is done."""
+    try:
+        temporary = temporary_path(Path(os.path.realpath(out)))
+        try:
+            temporary.touch(exist_ok=False)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror or error}") from None
+
+
+def _refuse_past_limit(run: Run, out: str, flags: Mapping[str, Any]) -> None:
+    limit = next((name for name in LIMITS if name in flags), None)
+    if limit is None or not is_over(run):
+        return
+    if run.training is None:
+        raise UsageError(f"--resume: {out} is finished and cannot be extended; start a new run with another --out")
+    so_far = f"step {run.training.step:,}, after {run.training.elapsed_s:.0f}s"
+    raise UsageError(f"--resume: {out} is at {so_far}, past --{limit} {run.config.format()[limit]}; give a larger one")
+
+
+def _resume_command(request: TrainRequest) -> str:
+    files = [f"./{path}" if path.startswith("-") and path != "-" else path for path in request.corpus]
+    extras = (["--log", request.log] if request.log else []) + (["--quiet"] if request.quiet else [])
+    piped = "    (with the same text on standard input)" if "-" in request.corpus else ""
+    return shlex.join(["charlstm", "train", *files, "-o", request.out, *extras, "--resume"]) + piped

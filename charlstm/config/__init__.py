@@ -1,0 +1,1 @@
+"""Settings: each defined once, with its default, range and help; presets and YAML files."""

@@ -1,0 +1,217 @@
+"""The kinds of values a setting takes: one parser and one check, for flags, YAML and Python alike."""
+
+import codecs
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from charlstm.errors import UsageError, shorten
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The values a setting takes.
+
+    Attributes:
+        expects: the values in words, for error messages: "an integer from 1 to 64".
+        convert: turns text into a value, or raises ValueError.
+        holds: whether a value is one of them.
+        format: turns a value into text that `convert` reads back.
+        range: the bounds, as help shows them.
+        metavar: placeholder for a value in help; empty for a pair of flags, --x and --no-x.
+        quotable: whether YAML may quote a value.
+    """
+
+    expects: str
+    convert: Callable[[str], Any]
+    holds: Callable[[Any], bool]
+    format: Callable[[Any], str] = str
+    range: str = ""
+    metavar: str = ""
+    quotable: bool = False
+
+    def check(self, value: Any) -> Any:
+        """Return `value`, or raise ValueError saying what was expected."""
+        if not self.holds(value):
+            raise ValueError(f"{_quote(value)} is not {self.expects}")
+        return value
+
+    def parse(self, text: str) -> Any:
+        """Return the value of `text`, or raise ValueError saying what was expected."""
+        try:
+            value = self.convert(text)
+        except ValueError:
+            raise ValueError(f"{_quote(text)} is not {self.expects}") from None
+        if not self.holds(value):
+            raise ValueError(f"{_quote(text)} is not {self.expects}")
+        return value
+
+    def coerce(self, value: Any) -> Any:
+        """Return the value that `value` is, or stands for where it is text."""
+        return self.parse(value) if isinstance(value, str) else self.check(value)
+
+
+def integer(low: int, high: int) -> Kind:
+    """Accept whole numbers from `low` to `high`; never 1.5, never true."""
+    return Kind(
+        expects=f"an integer from {low} to {high}",
+        convert=lambda text: int(_matching(r"[+-]?[0-9]+", text)),
+        holds=lambda value: type(value) is int and low <= value <= high,
+        range=_range(low, high),
+        metavar="N",
+    )
+
+
+def number(low: float, high: float, *, above: bool = False) -> Kind:
+    """Accept finite numbers from `low` (excluded with `above`) to `high`: 1e-3, .001, 5."""
+    above_or_from = "above" if above else "from"
+    return Kind(
+        expects=f"a number {above_or_from} {low:g} to {high:g}",
+        convert=lambda text: float(_matching(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text)),
+        holds=lambda value: type(value) in (int, float) and (low < value if above else low <= value) and value <= high,
+        format=lambda value: f"{value:.12g}",
+        range=f"above {_range(low, high).removesuffix(' or more')}" if above else _range(low, high),
+        metavar="X",
+    )
+
+
+def duration() -> Kind:
+    """Accept a duration in seconds, written with its unit: 90s, 10m, 1.5h."""
+    return Kind(
+        expects="a duration such as 90s, 10m or 1.5h (1e7s at most)",
+        convert=_seconds,
+        holds=lambda value: type(value) in (int, float) and 0.1 <= value <= 1e7,
+        format=lambda seconds: f"{seconds / 60:.12g}m" if seconds % 60 == 0 else f"{seconds:.12g}s",
+        metavar="TIME",
+    )
+
+
+def one_of(*names: str) -> Kind:
+    """Accept one of a few words."""
+    return Kind(
+        expects="one of " + ", ".join(names),
+        convert=str,
+        holds=lambda value: value in names,
+        metavar="|".join(names),
+        quotable=True,
+    )
+
+
+def boolean() -> Kind:
+    """Accept true or false, spelled that way."""
+    return Kind(
+        expects="true or false",
+        convert=lambda text: _matching("true|false", text) == "true",
+        holds=lambda value: type(value) is bool,
+        format=lambda value: str(value).lower(),
+    )
+
+
+def encoding() -> Kind:
+    """Accept the name of a text encoding that Python knows."""
+    return Kind(
+        expects="the name of a text encoding, such as utf-8, cp1252 or utf-16",
+        convert=str,
+        holds=_is_text_encoding,
+        metavar="NAME",
+        quotable=True,
+    )
+
+
+def name(metavar: str = "FILE") -> Kind:
+    """Accept any text but the empty one, such as the name of a file."""
+    return Kind(expects="a name", convert=str, holds=bool, metavar=metavar, quotable=True)
+
+
+def text(metavar: str = "TEXT") -> Kind:
+    """Accept any text."""
+    return Kind(expects="a text", convert=str, holds=lambda value: isinstance(value, str), metavar=metavar)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a dataclass that is also a flag.
+
+    Attributes:
+        name: of the field.
+        kind: the values it takes.
+        default: its value where none is given.
+        help: what it does, then when to use it.
+        short: a second flag, such as -n; "" for none.
+        flag: the flag, where it is not made from the name.
+        multiple: whether the flag may be repeated; the value is then a tuple.
+        switch: whether the flag takes no value and has no --no- form.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    short: str = ""
+    flag: str = ""
+    multiple: bool = False
+    switch: bool = False
+
+
+def setting(default: Any, kind: Kind, help: str, **options: Any) -> Any:
+    """Return a dataclass field that is a setting; `options` are fields of `Setting`."""
+    return dataclasses.field(default=default, metadata={"kind": kind, "help": help, **options})
+
+
+def settings_of(section: Any) -> Iterator[Setting]:
+    """Yield the settings among the fields of a dataclass, in their order."""
+    for field in dataclasses.fields(section):
+        if "kind" in field.metadata:
+            yield Setting(field.name, default=field.default, **field.metadata)
+
+
+def check_settings(section: Any) -> None:
+    """Raise UsageError unless each setting of a dataclass instance has a value of its kind, or its default of None."""
+    for each in settings_of(section):
+        value = getattr(section, each.name)
+        if value is None and each.default is None:
+            continue
+        try:
+            for item in value if each.multiple else (value,):
+                each.kind.check(item)
+        except ValueError as error:
+            raise UsageError(str(error), each.name) from None
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a setting or an argument: --batch-size for batch_size."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _is_text_encoding(value: Any) -> bool:
+    try:
+        _matching(r"[\w.:-]+", value)
+        "".encode(value)  # refuses the codecs that are not text, such as hex
+        codecs.getincrementaldecoder(value)
+    except (LookupError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.12g} or more" if high >= 1e6 else f"{low:.12g} to {high:.12g}"
+
+
+def _seconds(text: str) -> float:
+    _matching(r"([0-9]+\.?[0-9]*|\.[0-9]+)[smh]", text)
+    return float(text[:-1]) * _SECONDS[text[-1]]
+
+
+def _matching(pattern: str, text: str) -> str:
+    if not re.fullmatch(pattern, text):
+        raise ValueError(text)
+    return text
+
+
+def _quote(value: object) -> str:
+    text = shorten(value if isinstance(value, str) else repr(value), 40)
+    return text if text.strip() else "an empty value"

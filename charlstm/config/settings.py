@@ -1,0 +1,240 @@
+"""Every setting of a run, with its default, range and help. The flags, the YAML keys and the docs come from here.
+
+A configuration is frozen, and its values are checked on construction.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charlstm.config.kinds import (
+    Setting,
+    boolean,
+    check_settings,
+    duration,
+    encoding,
+    integer,
+    number,
+    one_of,
+    setting,
+    settings_of,
+)
+from charlstm.config.strict_yaml import suggest
+from charlstm.errors import UsageError
+
+DEFAULT_TIME_S = 120.0
+LIMITS = ("steps", "epochs", "time")  # a run has one of them
+SEEDS = integer(0, 2**63 - 1)
+ENCODINGS = encoding()
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How the corpus is read and split."""
+
+    encoding: str = setting("utf-8", ENCODINGS, "Encoding of the corpus.")
+    val_fraction: float = setting(
+        0.1, number(0, 0.5), "Fraction of the corpus, at its end, held out for validation. 0 trains on everything."
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of the network."""
+
+    hidden_size: int = setting(
+        256, integer(1, 16384), "Units per layer. 128 suits a minute of training, 256 a few minutes, 512 an hour."
+    )
+    num_layers: int = setting(1, integer(1, 16), "Stacked LSTM layers. A second layer pays off in runs of hours.")
+    dropout: float = setting(
+        0.0,
+        number(0, 0.95),
+        "Dropout rate between layers and before the output, with one mask per window. "
+        "Try 0.2 to 0.5 if the validation loss starts to rise.",
+    )
+    input_dropout: float = setting(0.0, number(0, 0.95), "Dropout rate on input characters, with one mask per window.")
+    dropconnect: float = setting(
+        0.0,
+        number(0, 0.95),
+        "Dropout rate on recurrent weights, with one mask per window. Try 0.2 to 0.5 in long runs.",
+    )
+    init: str = setting(
+        "orthogonal",
+        one_of("orthogonal", "uniform"),
+        "Initial weights. orthogonal: recurrent weights orthogonal, the rest within 1/sqrt(width); "
+        "uniform: all within 0.5/width.",
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training recipe."""
+
+    batch_size: int = setting(
+        16, integer(1, 65536), "Streams: places in the corpus read side by side. Multiples of 8 are fast."
+    )
+    seq_len: int = setting(
+        48,
+        integer(1, 65536),
+        "Characters per window: how far back gradients flow. The state is carried further than that.",
+    )
+    steps: int | None = setting(None, integer(1, 10**12), "Stop after N updates.")
+    epochs: float | None = setting(None, number(0, 1e9, above=True), "Stop after X passes over the corpus.")
+    time: float | None = setting(
+        None, duration(), "Stop after this long: 90s, 10m, 1.5h. Applies if neither steps nor epochs are given."
+    )
+    learning_rate: float = setting(0.01, number(0, 1000, above=True), "Peak learning rate.")
+    schedule: str = setting(
+        "cosine",
+        one_of("cosine", "linear", "constant", "step", "plateau"),
+        "Learning rate after the warm-up. cosine, linear: decay to 0; constant: stay; step: multiply by --decay-factor "
+        "after each --decay-every of the run; plateau: do so after each evaluation without improvement.",
+    )
+    decay_factor: float = setting(0.5, number(0, 1, above=True), "Factor for the step and plateau schedules.")
+    decay_every: float = setting(0.2, number(0, 1, above=True), "Fraction of the run between decays, for step.")
+    warmup_fraction: float = setting(0.05, number(0, 1), "Fraction of the run over which the rate rises from 0.")
+    optimizer: str = setting(
+        "adam", one_of("adam", "rmsprop", "sgd"), "Update rule. Adam with weight decay is also known as AdamW."
+    )
+    momentum: float = setting(0.0, number(0, 0.9999999), "Momentum of SGD; 0.9 is usual.")
+    nesterov: bool = setting(False, boolean(), "Use Nesterov momentum with SGD.")
+    beta1: float = setting(0.9, number(0, 0.9999999), "Adam's decay rate of the mean gradient.")
+    beta2: float = setting(0.99, number(0, 0.9999999), "Decay rate of the mean squared gradient, for Adam and RMSProp.")
+    epsilon: float = setting(1e-8, number(1e-12, 1), "Added to the denominator by Adam and RMSProp.")
+    l2: float = setting(0.0, number(0, 1000), "L2 penalty, added to the gradient.")
+    weight_decay: float = setting(
+        0.0, number(0, 1000), "Decoupled weight decay, times the learning rate. Try 0.05 in long runs."
+    )
+    ema_decay: float = setting(
+        0.0,
+        number(0, 0.9999999),
+        "Decay rate of an exponential moving average of the weights, such as 0.999. It is evaluated beside the "
+        "weights, and the better of the two is kept. 0 turns it off.",
+    )
+    clip_norm: float = setting(1.0, number(0, 1e9), "Clip gradients to this global norm. 0 turns it off.")
+    clip_error: float = setting(
+        0.0,
+        number(0, 1e9),
+        "Clip each element of the gradients of h and c at every time step. 0 turns it off.",
+    )
+    carry_around: bool = setting(
+        False, boolean(), "Carry the state from the end of the corpus to its start, instead of resetting it each epoch."
+    )
+    state_reset_prob: float = setting(
+        0.0,
+        number(0, 1),
+        "Probability that a stream's state is reset before a window, so that the model learns to start a text. "
+        "Try 0.05 if samples start without context.",
+    )
+    evals: int = setting(10, integer(1, 10000), "Evaluations per run, evenly spaced. The best weights are kept.")
+    eval_chars: int = setting(
+        200_000, integer(0, 10**12), "Validate on at most this many characters during training. 0 uses all."
+    )
+    patience: int = setting(
+        0, integer(0, 10000), "Stop early after N evaluations in a row without improvement. 0 turns it off."
+    )
+    seed: int = setting(1, SEEDS, "Random seed. The same seed gives the same bytes.")
+    threads: int = setting(
+        0, integer(0, 1024), "Cores to use; 0 uses all. The same number of cores gives the same bytes."
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if sum(getattr(self, name) is not None for name in LIMITS) > 1:
+            raise UsageError("steps, epochs and time are mutually exclusive; give only one of them")
+
+    @property
+    def time_s(self) -> float | None:
+        """Seconds that the run may take, or None where steps or epochs limit it."""
+        if self.steps is None and self.epochs is None:
+            return DEFAULT_TIME_S if self.time is None else self.time
+        return None
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run, in the sections that the YAML has."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    def __repr__(self) -> str:
+        changed = {name: value for name, value in self.values().items() if value != SETTINGS[name].default}
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    def values(self) -> dict[str, Any]:
+        """Return every setting by name."""
+        return {name: value for section in self.sections().values() for name, value in section.items()}
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Return the settings as plain values, section by section, as a checkpoint stores them."""
+        return dataclasses.asdict(self)
+
+    def format(self) -> dict[str, str]:
+        """Return every setting that has a value as text, as a flag or a YAML file would give it."""
+        return {name: SETTINGS[name].kind.format(value) for name, value in self.values().items() if value is not None}
+
+    def replace(self, **values: Any) -> "Config":
+        """Return a copy with some settings changed. A new limit (steps, epochs, time) replaces the old one.
+
+        Args:
+            values: by name; text stands for the value that a flag of that text would give, such as "10m".
+
+        Raises:
+            UsageError: an unknown name, a value out of range, two limits.
+        """
+        if any(values.get(limit) is not None for limit in LIMITS):
+            values = dict.fromkeys(LIMITS) | values
+        sections: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            if name not in SETTINGS:
+                raise UsageError(f"there is no setting {name!r}{suggest(name, SETTINGS)}")
+            try:
+                new = SETTINGS[name].kind.parse(value) if isinstance(value, str) else value
+            except ValueError as error:
+                raise UsageError(str(error), name) from None
+            sections.setdefault(SECTION_OF[name], {})[name] = new
+        changed = {name: dataclasses.replace(getattr(self, name), **section) for name, section in sections.items()}
+        return dataclasses.replace(self, **changed)
+
+
+SECTIONS = tuple(field.name for field in dataclasses.fields(Config))
+SECTION_OF: Mapping[str, str] = {
+    each.name: section for section in SECTIONS for each in settings_of(getattr(Config(), section))
+}
+SETTINGS: Mapping[str, Setting] = {
+    each.name: each for section in SECTIONS for each in settings_of(getattr(Config(), section))
+}
+ADVISED = (  # chosen by `advise` where neither a flag nor a configuration gives them
+    "hidden_size",
+    "dropout",
+    "dropconnect",
+    "batch_size",
+    "seq_len",
+    "learning_rate",
+    "weight_decay",
+    "state_reset_prob",
+)
+
+
+def config_from_sections(sections: object) -> Config:
+    """Rebuild a configuration from the result of `Config.sections`. Settings that are missing get their defaults.
+
+    Raises:
+        UsageError: a section is missing, a setting is unknown, or a value is out of range.
+    """
+    if not (isinstance(sections, dict) and all(isinstance(values, dict) for values in sections.values())):
+        raise UsageError("the settings are not sections of names and values")
+    if sections.keys() != set(SECTIONS) or any(
+        SECTION_OF.get(name) != section for section, values in sections.items() for name in values
+    ):
+        raise UsageError("the settings are not those that this version knows")
+    return Config(DataConfig(**sections["data"]), ModelConfig(**sections["model"]), TrainConfig(**sections["train"]))

@@ -1,0 +1,264 @@
+"""The network: L stacked LSTM layers, and an output layer on top."""
+
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.arrays import Bits, Bools, Floats, Grads, IntArray, Params
+from charlstm.config.settings import ModelConfig
+from charlstm.network.layers import Inputs, LSTMCache, loss_backward, loss_forward, lstm_backward, lstm_forward
+from charlstm.network.workspace import Workspace
+from charlstm.text.batches import Window
+
+
+class State(NamedTuple):
+    """The recurrent state of all layers: a value that the caller holds."""
+
+    h: Floats  # [L, B, H]
+    c: Floats  # [L, B, H]
+
+    def streams(self, which: "slice | IntArray") -> "State":
+        """Return the state of some of the streams: views for a slice, copies for indices."""
+        return State(self.h[:, which], self.c[:, which])
+
+
+class Masks(NamedTuple):
+    """The dropout masks of a window; None where nothing is dropped."""
+
+    inputs: Bools | None  # [B, V], the characters that each stream sees
+    outputs: Floats | None  # [L, B, H], 0 where dropped, else the scale
+    recurrent: Bits | None  # [L, 4H, H / 8], the recurrent weights that are kept
+
+    def streams(self, which: slice) -> "Masks":
+        """Return the masks of some of the streams (views)."""
+        inputs, outputs, recurrent = self
+        return Masks(
+            inputs if inputs is None else inputs[which],
+            outputs if outputs is None else outputs[:, which],
+            recurrent,
+        )
+
+
+class CharLSTM:
+    """A character-level LSTM network. It may be used by one thread at a time.
+
+    Args:
+        config: the shape.
+        params: see below.
+        grads: arrays for the gradients, by the same names; by default they are allocated when needed.
+
+    Attributes:
+        config: the shape.
+        params: `layer0.w_x` [4H, V], `layer1.w_x` [4H, H], ..., `layerN.w_h` [4H, H], `layerN.b` [4H],
+            `w_out` [V, H], `b_out` [V].
+    """
+
+    def __init__(self, config: ModelConfig, params: dict[str, Floats], grads: Grads | None = None) -> None:
+        self.config = config
+        self.params = params
+        self._grads = grads
+        self._workspaces = [Workspace(self._dtype) for _ in range(config.num_layers + 1)]
+
+    def copy(self) -> "CharLSTM":
+        """Return a network with its own copy of the weights."""
+        return CharLSTM(self.config, {name: param.copy() for name, param in self.params.items()})
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(param.size for param in self.params.values())
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return len(self.params["b_out"])
+
+    def zero_state(self, batch_size: int) -> State:
+        """Return the state at the start of a text, for B streams."""
+        shape = (self.config.num_layers, batch_size, self.config.hidden_size)
+        return State(*np.zeros((2, *shape), self._dtype))
+
+    def draw_masks(self, batch_size: int, rng: np.random.Generator) -> Masks | None:
+        """Draw the masks of a window; None if the configuration has no dropout.
+
+        Inputs and outputs have one mask for all steps of a window (Gal and Ghahramani, "A theoretically grounded
+        application of dropout in recurrent neural networks", 2016), recurrent weights one for all streams too
+        (DropConnect: Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018). The rest is
+        scaled up, so that the mean is unchanged and sampling needs no correction.
+        """
+        config = self.config
+        L, B, H = config.num_layers, batch_size, config.hidden_size
+        if not (config.input_dropout or config.dropout or config.dropconnect):
+            return None
+        inputs = _draw_kept((B, self.vocab_size), config.input_dropout, rng) if config.input_dropout else None
+        outputs = None
+        if config.dropout:
+            outputs = _draw_kept((L, B, H), config.dropout, rng).astype(self._dtype)
+            outputs /= 1 - config.dropout
+        recurrent = None
+        if config.dropconnect:
+            recurrent = np.packbits(_draw_kept((L, 4 * H, H), config.dropconnect, rng), axis=2)
+        return Masks(inputs, outputs, recurrent)
+
+    def loss_and_grads(
+        self,
+        window: Window,
+        state: State,
+        masks: Masks | None = None,
+        clip_error: float = 0.0,
+        chars: int | None = None,
+    ) -> tuple[float, Grads, State]:
+        """Return the loss of a window and its gradients (truncated BPTT).
+
+        Args:
+            window: ids x and y [T, B].
+            state: at the end of the previous window.
+            masks: from `draw_masks`; without, nothing is dropped.
+            clip_error: see `lstm_backward`.
+            chars: the number of characters that the mean is over, if the window is part of a larger one.
+
+        Returns:
+            The mean loss in nats per character; its gradients, with the keys of `params`, overwritten by the next
+            call; the state after the window.
+        """
+        if self._grads is None:
+            self._grads = {name: np.empty_like(param) for name, param in self.params.items()}
+        grads, chars = self._grads, chars or window.x.size
+        h, caches, after = self._layers_forward(window.x, state, masks)
+        loss, loss_cache = loss_forward(self.params, h, window.y, self._workspaces[-1])
+        dh = loss_backward(self.params, loss_cache, chars, grads, self._workspaces[-1]).reshape(h.shape)
+        for layer in reversed(range(self.config.num_layers)):
+            if masks and masks.outputs is not None:
+                dh *= masks.outputs[layer]
+            params, grads_of_layer = _of_layer(self.params, layer), _of_layer(grads, layer)
+            dx = lstm_backward(params, dh, caches[layer], grads_of_layer, self._workspaces[layer], clip_error)
+            if masks:
+                self._apply_weight_masks(grads_of_layer, layer, masks)
+            if dx is not None:
+                dh = dx
+        return loss / chars, grads, after
+
+    def loss(self, window: Window, state: State, chars: int | None = None) -> tuple[float, State]:
+        """Return the mean loss in nats per character and the state after the window. Nothing is dropped."""
+        h, _, after = self._layers_forward(window.x, state, None, backwards=False)
+        loss, _ = loss_forward(self.params, h, window.y, self._workspaces[-1])
+        return loss / (chars or window.x.size), after
+
+    def char_losses(self, window: Window, state: State) -> tuple[Floats, State]:
+        """Return the loss of each character of a window in nats [T, B] and the state after it."""
+        h, _, after = self._layers_forward(window.x, state, None, backwards=False)
+        cache = loss_forward(self.params, h, window.y, self._workspaces[-1])[1]
+        return cache.nats.reshape(window.y.shape), after
+
+    def read(self, ids: IntArray, state: State) -> State:
+        """Return the state after reading a text.
+
+        Args:
+            ids: [T, B].
+            state: before the text; not changed.
+        """
+        return self._layers_forward(ids, state, None, backwards=False)[2]
+
+    def _layers_forward(
+        self, ids: IntArray, state: State, masks: Masks | None, *, backwards: bool = True
+    ) -> tuple[Floats, list[LSTMCache], State]:
+        x: Inputs = ids
+        if masks and masks.inputs is not None:
+            seen = masks.inputs[np.arange(ids.shape[1]), ids]  # [T, B]
+            x = np.where(seen, ids, self.vocab_size)
+        caches, hs, cs = [], [], []
+        for layer, work in enumerate(self._workspaces[:-1]):
+            params = _of_layer(self.params, layer)
+            if masks:
+                params |= {name: _copy(params[name], name, work) for name in _masked_weights(layer, masks)}
+                self._apply_weight_masks(params, layer, masks)
+            x, h, c, cache = lstm_forward(params, x, state.h[layer], state.c[layer], work, backwards=backwards)
+            if masks and masks.outputs is not None:
+                x = np.multiply(x, masks.outputs[layer], out=work.array("dropped h", *x.shape))
+            caches.append(cache)
+            hs.append(h)
+            cs.append(c)
+        return cast(Floats, x), caches, State(np.stack(hs), np.stack(cs))
+
+    def _apply_weight_masks(self, arrays: Grads, layer: int, masks: Masks) -> None:
+        """Apply the masks to the weights of a layer, or to their gradients, in place."""
+        if masks.inputs is not None and layer == 0:
+            arrays["w_x"] *= 1 / (1 - self.config.input_dropout)
+        if masks.recurrent is not None:
+            arrays["w_h"] *= np.unpackbits(masks.recurrent[layer], axis=1, count=self.config.hidden_size)
+            arrays["w_h"] *= 1 / (1 - self.config.dropconnect)
+
+    @property
+    def _dtype(self) -> np.dtype[np.floating]:
+        return self.params["b_out"].dtype
+
+
+def _draw_kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator) -> Bools:
+    """Draw a boolean mask that is False with the probability `dropped`."""
+    kept: Bools = rng.integers(0, 1 << 16, shape, np.uint16) < round((1 - dropped) * (1 << 16))
+    return kept
+
+
+def _masked_weights(layer: int, masks: Masks) -> list[str]:
+    """Return the names of the weights of a layer that the masks change."""
+    return ["w_x"] * (masks.inputs is not None and layer == 0) + ["w_h"] * (masks.recurrent is not None)
+
+
+def _copy(array: Floats, name: str, work: Workspace) -> Floats:
+    copy = work.array(f"copy of {name}", *array.shape)
+    copy[...] = array
+    return copy
+
+
+def _of_layer(arrays: Params, layer: int) -> Grads:
+    """Return the parameters or gradients of a layer by their names within it."""
+    return {name: arrays[f"layer{layer}.{name}"] for name in ("w_x", "w_h", "b")}
+
+
+def concat_states(states: Iterable[State]) -> State:
+    """Return the states of groups of streams as one."""
+    return State(*(np.concatenate(arrays, axis=1) for arrays in zip(*states, strict=True)))
+
+
+def param_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """Return the names of the parameters, in order, and their shapes."""
+    H, V = config.hidden_size, vocab_size
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(config.num_layers):
+        shapes[f"layer{layer}.w_x"] = (4 * H, H if layer else V)
+        shapes[f"layer{layer}.w_h"] = (4 * H, H)
+        shapes[f"layer{layer}.b"] = (4 * H,)
+    return shapes | {"w_out": (V, H), "b_out": (V,)}
+
+
+def init_network(
+    config: ModelConfig, vocab_size: int, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32
+) -> CharLSTM:
+    """Return a network with initial weights.
+
+    `w_h` is orthogonal, gate by gate (Saxe, McClelland and Ganguli, 2014); the other weights are uniform within
+    1 / sqrt(H). With `init` uniform, all weights are uniform within 0.5 / H. Biases are 0, but 1 for the forget gates,
+    so that the cells start by remembering (Jozefowicz, Zaremba and Sutskever, 2015). The initial loss is close to ln V.
+    """
+    H = config.hidden_size
+    orthogonal = config.init == "orthogonal"
+    bound = H**-0.5 if orthogonal else 0.5 / H
+    params: dict[str, Floats] = {}
+    for name, shape in param_shapes(config, vocab_size).items():
+        if name.endswith("w_h") and orthogonal:
+            values = np.concatenate([_orthogonal(H, rng) for _ in range(4)])
+        elif len(shape) == 2:
+            values = rng.uniform(-bound, bound, shape)
+        else:
+            values = np.zeros(shape)
+        params[name] = values.astype(dtype)
+        if name.endswith(".b"):
+            params[name][2 * H : 3 * H] = 1
+    return CharLSTM(config, params)
+
+
+def _orthogonal(size: int, rng: np.random.Generator) -> Floats:
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    return q * np.sign(np.diag(r))  # makes every rotation equally likely (Mezzadri, 2007)

@@ -1,0 +1,70 @@
+"""The loss of a text, as a mean or for each character."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import numpy as np
+
+from charlstm.arrays import Floats, Ids, IntArray
+from charlstm.network.char_lstm import CharLSTM, State
+from charlstm.network.parallel import DataParallel
+from charlstm.text.batches import Window
+
+_MAX_STREAMS = 64
+_WARM_UP = 128  # characters
+_WINDOW = 64
+_Result = TypeVar("_Result")
+
+
+def evaluate(network: CharLSTM | DataParallel, ids: Ids, streams: int = 1) -> float:
+    """Return the mean loss of a text in nats per character.
+
+    With one stream, the state starts at zero and is carried over the whole text: this defines the loss of a text. More
+    streams read as many parts of it in parallel, each from 128 characters before its part, where the state is zero.
+    That is faster, and the loss agrees to within 1e-3.
+
+    Args:
+        network: predicts.
+        ids: the text, at least two characters. The first only starts the state.
+        streams: parts read in parallel.
+    """
+    losses = _read_in_parts(network.loss, network.zero_state, ids, streams)
+    return sum(loss * at.size for at, loss in losses) / (len(ids) - 1)
+
+
+def char_losses(network: CharLSTM, ids: Ids, streams: int = 1) -> Floats:
+    """Return the loss of each character of a text but the first, in nats [n - 1]; see `evaluate`."""
+    nats = np.empty(len(ids) - 1, np.float32)
+    for at, losses in _read_in_parts(network.char_losses, network.zero_state, ids, streams):
+        nats[at] = losses
+    return nats
+
+
+def eval_streams(ids: Ids) -> int:
+    """Return the number of streams that suits a text: few where it is short, so that they reread little."""
+    return min(max(len(ids) // (8 * _WARM_UP), 1), _MAX_STREAMS)
+
+
+def _read_in_parts(
+    read: Callable[[Window, State], tuple[_Result, State]], zero_state: Callable[[int], State], ids: Ids, streams: int
+) -> Iterator[tuple[IntArray, _Result]]:
+    """Read a text window by window; yield the indices of the predictions and the result of `read`."""
+    n = len(ids) - 1
+    length = n // streams
+    starts = np.arange(streams) * length  # [B]
+    state = zero_state(streams)
+    if streams > 1:
+        _, warm = read(_window(ids, starts + np.arange(-_WARM_UP, 0)[:, None]), state)
+        begins = np.arange(streams)[:, None] > 0  # [B, 1]: nothing precedes the first part
+        state = State(warm.h * begins, warm.c * begins)
+    for t in range(0, length, _WINDOW):
+        at = starts + np.arange(t, min(t + _WINDOW, length))[:, None]  # [T, B]
+        result, state = read(_window(ids, at), state)
+        yield at, result
+    if length * streams < n:  # the last stream continues alone
+        at = np.arange(length * streams, n)[:, None]  # [T, 1]
+        yield at, read(_window(ids, at), state.streams(slice(-1, None)))[0]
+
+
+def _window(ids: Ids, at: IntArray) -> Window:
+    return Window(ids[np.maximum(at, 0)].astype(np.intp), ids[np.maximum(at, 0) + 1].astype(np.intp))

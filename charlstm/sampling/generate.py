@@ -1,0 +1,306 @@
+"""Logits -> constraints -> filters -> distribution -> the next id -> text."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from charlstm.arrays import Bools, Float64s, Floats, Ids, IntArray
+from charlstm.errors import CharlstmError, UsageError
+from charlstm.network.char_lstm import CharLSTM, State
+from charlstm.network.stepper import Stepper
+from charlstm.sampling.constraints import Constraint, MatchPattern, NoCopy, RepetitionPenalty
+from charlstm.sampling.filters import choose, distribution, log_softmax
+from charlstm.sampling.params import SamplingParams
+from charlstm.sampling.regex import Automaton
+from charlstm.text.overlap import NgramIndex
+from charlstm.text.vocab import UnknownCharactersError, Vocab
+
+NO_CONTINUATION = "no character is allowed next; loosen pattern or no_copy"
+_PRIME_WINDOW = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """What a network has read before a text, and the state it is in.
+
+    Attributes:
+        network: has read the ids.
+        vocab: of the ids.
+        ids: with a newline first, if the vocabulary has one.
+        state: after the ids [L, 1, H].
+        logits: of the next character [1, V].
+    """
+
+    network: CharLSTM
+    vocab: Vocab
+    ids: Ids
+    state: State
+    logits: Floats
+
+    def __repr__(self) -> str:
+        return f"Prefix({len(self.ids):,} characters)"
+
+    def extend(self, text: str) -> "Prefix":
+        """Return the prefix that has read more text.
+
+        Raises:
+            UnknownCharactersError: the text has characters that are not in the vocabulary.
+        """
+        ids, state = self.vocab.encode(text), self.state
+        for start in range(0, len(ids), _PRIME_WINDOW):
+            state = self.network.read(ids[start : start + _PRIME_WINDOW].astype(np.intp)[:, None], state)
+        if not len(ids):
+            return self
+        logits = Stepper(self.network).logits(state)
+        return Prefix(self.network, self.vocab, np.append(self.ids, ids), state, logits)
+
+
+def read_prime(network: CharLSTM, vocab: Vocab, prime: str = "") -> Prefix:
+    """Return the prefix that has read a prime.
+
+    A newline is read first, if the vocabulary has one: a text starts like a line. Without a newline and a prime, the
+    first character is drawn by its frequency in the corpus.
+
+    Raises:
+        UnknownCharactersError: the prime has characters that are not in the vocabulary.
+    """
+    empty = Prefix(network, vocab, vocab.encode(""), network.zero_state(1), np.log(vocab.counts)[None])
+    return empty.extend("\n" * ("\n" in vocab.characters) + prime)
+
+
+class Step(NamedTuple):
+    """The next characters of B texts.
+
+    Attributes:
+        ids: [B].
+        logits: of the network [B, V].
+        texts: what each text gains for certain, since it cannot be part of a stop text.
+        ended: which texts ended before this character [B].
+        stuck: which of these ended without a match, because no character was allowed [B].
+    """
+
+    ids: IntArray
+    logits: Floats
+    texts: list[str]
+    ended: Bools
+    stuck: Bools
+
+
+@dataclass
+class Sample:
+    """A generated text.
+
+    Attributes:
+        text: without the prime.
+        chars: characters chosen, including those of a stop text.
+        log_probability: of these, in nats, by the network alone: without temperature, filters and constraints.
+        details: for each of these, the character, its probability, its rank (0 is the most likely) and the entropy of
+            the distribution in nats.
+        stuck: whether it ended without a match, because no character was allowed.
+    """
+
+    text: str = ""
+    chars: int = 0
+    log_probability: float = 0.0
+    details: list[tuple[str, float, int, float]] = field(default_factory=list)
+    stuck: bool = False
+
+    @property
+    def mean_log_probability(self) -> float:
+        """Log-probability per character, in nats; minus infinity without characters."""
+        return self.log_probability / self.chars if self.chars else -math.inf
+
+
+class StopDetector:
+    """Detects the end of a text, and holds back what may be the start of a stop text.
+
+    Attributes:
+        stopped: whether the text has ended.
+    """
+
+    def __init__(self, params: SamplingParams) -> None:
+        self.stopped = False
+        self._params, self._held, self._lines = params, "", 0
+
+    def feed(self, character: str) -> str:
+        """Read the next character; return the text that is now certain to be part of the result."""
+        params = self._params
+        if not (params.stop or params.lines):
+            return character
+        self._held += character
+        self._lines += character == "\n"
+        stop = max((stop for stop in params.stop if self._held.endswith(stop)), key=len, default="")
+        self.stopped = bool(stop) or 0 < params.lines <= self._lines
+        if self.stopped:
+            return self.flush() if params.keep_stop else self.flush().removesuffix(stop)
+        certain = len(self._held) - max((_longest_start(self._held, stop) for stop in params.stop), default=0)
+        text, self._held = self._held[:certain], self._held[certain:]
+        return text
+
+    def flush(self) -> str:
+        """Return the text held back: nothing more will follow."""
+        text, self._held = self._held, ""
+        return text
+
+
+def _longest_start(text: str, stop: str) -> int:
+    """Return the length of the longest proper prefix of `stop` that ends `text`."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+class Sampler:
+    """Generates texts with fixed parameters. The pattern and the index of the corpus are prepared once.
+
+    Args:
+        network: predicts.
+        vocab: its characters.
+        params: how characters are chosen, which texts are allowed, and where they end.
+        corpus_ids: the text that must not be copied, for `no_copy`.
+
+    Raises:
+        UsageError: the pattern is invalid, a stop text has unknown characters, or `no_copy` lacks the corpus.
+    """
+
+    def __init__(self, network: CharLSTM, vocab: Vocab, params: SamplingParams, corpus_ids: Ids | None = None) -> None:
+        if params.no_copy and corpus_ids is None:
+            raise UsageError("needs the corpus", "no_copy")
+        for stop in params.stop:
+            try:
+                vocab.encode(stop)
+            except UnknownCharactersError as error:
+                raise UsageError(f"{stop!r} can never match: {error}", "stop") from None
+        self.vocab, self.params = vocab, params
+        self._network = network
+        self._pattern = None if params.pattern is None else Automaton(params.pattern, vocab)
+        self._index = NgramIndex(corpus_ids, params.no_copy) if params.no_copy and corpus_ids is not None else None
+        self._is_space = np.array([character.isspace() for character in vocab.characters])
+
+    def constrain(self, prefix_ids: Ids, batch_size: int) -> tuple[list[Constraint], MatchPattern | None]:
+        """Return the constraints on B texts after some ids, and the one among them that makes them match a pattern."""
+        params = self.params
+        constraints: list[Constraint] = []
+        if params.repetition_penalty:
+            constraints.append(
+                RepetitionPenalty(prefix_ids, batch_size, params.repetition_penalty, params.repetition_free)
+            )
+        if self._index:
+            constraints.append(NoCopy(self._index, prefix_ids, batch_size))
+        match = MatchPattern(self._pattern, batch_size, params.length) if self._pattern else None
+        return [*constraints, *([match] if match else [])], match
+
+    def may_be_empty(self) -> bool:
+        """Return whether the pattern matches the empty text."""
+        return self._pattern is not None and self._pattern.distance(0) == 0
+
+    def stepper(self, batch_size: int) -> Stepper:
+        """Return what reads one character of each text at a time."""
+        return Stepper(self._network, batch_size)
+
+    def stream(self, prefix: Prefix, rng: np.random.Generator) -> Iterator[str]:
+        """Yield a text as it is generated.
+
+        Args:
+            prefix: read before the text, and not part of it.
+            rng: source of the choices.
+
+        Yields:
+            One character at a time; more after some were held back because they might have started a stop text.
+
+        Raises:
+            CharlstmError: no character is allowed, or the predictions are not finite.
+        """
+        detector = StopDetector(self.params)
+        for step in self._steps(prefix, [rng], [detector]):
+            if step.stuck[0]:
+                raise CharlstmError(NO_CONTINUATION)
+            if step.texts[0]:
+                yield step.texts[0]
+        if text := detector.flush():
+            yield text
+
+    def generate_batch(
+        self, prefix: Prefix, rngs: Sequence[np.random.Generator], *, detailed: bool = False
+    ) -> list[Sample]:
+        """Generate several texts side by side. Each depends on its own random numbers alone.
+
+        Args:
+            prefix: read before each text.
+            rngs: sources of the choices, one for each text.
+            detailed: whether to fill in `Sample.details`.
+        """
+        samples, detectors = [Sample() for _ in rngs], [StopDetector(self.params) for _ in rngs]
+        stuck = np.zeros(len(rngs), bool)
+        for step in self._steps(prefix, rngs, detectors):
+            log_p, stuck = log_softmax(step.logits), step.stuck
+            for b in np.flatnonzero(~step.ended):
+                id, sample = step.ids[b], samples[b]
+                sample.text += step.texts[b]
+                sample.chars += 1
+                sample.log_probability += float(log_p[b, id])
+                if detailed:
+                    sample.details.append((self.vocab.characters[id], *_describe_choice(log_p[b], id)))
+        for sample, detector, is_stuck in zip(samples, detectors, stuck.tolist(), strict=True):
+            sample.text += detector.flush()
+            sample.stuck = is_stuck
+        return samples
+
+    def _steps(
+        self, prefix: Prefix, rngs: Sequence[np.random.Generator], detectors: Sequence[StopDetector]
+    ) -> Iterator[Step]:
+        """Generate B texts side by side, step by step.
+
+        A text that matches its pattern ends with the probability that the filtered distribution leaves to characters
+        outside the pattern.
+        """
+        B, params = len(rngs), self.params
+        stepper, state = self.stepper(B), prefix.state.streams(np.zeros(B, np.intp))
+        logits, ended, stuck = np.repeat(prefix.logits, B, axis=0), np.zeros(B, bool), np.zeros(B, bool)
+        at_start = np.full(B, not len(prefix.ids) or self._is_space[prefix.ids[-1]])
+        constraints, match = self.constrain(prefix.ids, B)
+        for _ in range(params.length):
+            if match:
+                ended |= _draw_ends(match, distribution(params, logits, at_start), rngs, ended)
+            allowed = apply_constraints(logits, constraints) if constraints else logits
+            if constraints and -math.inf in allowed.max(axis=1).tolist():
+                none = np.isneginf(allowed).all(axis=1)
+                stuck |= none & ~ended & ~(match.matched if match else np.False_)
+                ended |= none
+                allowed[none] = logits[none]
+            ids = choose(params, allowed, at_start, np.array([rng.random() for rng in rngs]))
+            texts = [
+                "" if over else detector.feed(self.vocab.characters[id])
+                for over, detector, id in zip(ended.tolist(), detectors, ids.tolist(), strict=True)
+            ]
+            yield Step(ids, logits, texts, ended.copy(), stuck.copy())
+            ended |= [detector.stopped for detector in detectors]
+            if all(ended.tolist()):
+                return
+            for constraint in constraints:
+                constraint.read(ids)
+            at_start = self._is_space[ids]
+            logits, state = stepper.step(ids, state)
+
+
+def apply_constraints(logits: Floats, constraints: Sequence[Constraint]) -> Floats:
+    """Return logits [B, V] with the constraints applied, in float64."""
+    masked = np.array(logits, np.float64)
+    for constraint in constraints:
+        constraint.mask_logits(masked)
+    return masked
+
+
+def _draw_ends(match: MatchPattern, p: Float64s, rngs: Sequence[np.random.Generator], ended: Bools) -> Bools:
+    """Draw which of the texts that match end here. Those that cannot continue do."""
+    ends, allowed = match.matched & ~ended, match.allowed()
+    for b in np.flatnonzero(ends):
+        ends[b] = not allowed[b].any() or rngs[int(b)].random() < p[b, ~allowed[b]].sum()
+    return ends
+
+
+def _describe_choice(log_p: Floats, id: np.intp) -> tuple[float, int, float]:
+    """Return the probability and the rank of an id, and the entropy of the distribution."""
+    p = np.exp(log_p)
+    return float(p[id]), int(np.count_nonzero(p > p[id])), float(-(p * log_p).sum())

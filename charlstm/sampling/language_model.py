@@ -1,0 +1,182 @@
+"""A network with its vocabulary: what generates and scores text."""
+
+import io
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from charlstm.arrays import Floats, Ids
+from charlstm.errors import CharlstmError
+from charlstm.network.char_lstm import CharLSTM
+from charlstm.network.evaluation import char_losses, eval_streams
+from charlstm.sampling.generate import Prefix, Sampler, read_prime
+from charlstm.sampling.params import SamplingParams
+from charlstm.text.corpus import Corpus, corpus_from_text
+from charlstm.text.vocab import Vocab
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """How well a model predicts a text.
+
+    Attributes:
+        ids: the text, without unknown characters.
+        losses: of each character in nats. The first character of a whole text has none: it only starts the state.
+        unknown_chars: characters left out because they are not in the vocabulary.
+        vocab: of the ids.
+        lengths: of the texts that were scored as one, without unknown characters.
+    """
+
+    ids: Ids
+    losses: Floats
+    unknown_chars: int
+    vocab: Vocab
+    lengths: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"Score({self.nats_per_char:.4f} nats per character over {self.chars:,} characters)"
+
+    @property
+    def text(self) -> str:
+        """The text, without unknown characters."""
+        return self.vocab.decode(self.ids)
+
+    @property
+    def chars(self) -> int:
+        """Characters predicted."""
+        return len(self.losses)
+
+    @property
+    def nats_per_char(self) -> float:
+        """Mean loss in nats; 0 if no character is predicted."""
+        return float(self.losses.mean(dtype=np.float64)) if self.chars else 0.0
+
+    @property
+    def bpc(self) -> float:
+        """Mean loss in bits per character."""
+        return self.nats_per_char / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of the mean loss."""
+        return math.exp(self.nats_per_char) if self.nats_per_char < 700 else math.inf
+
+    def split(self, lengths: Sequence[int]) -> "list[Score]":
+        """Return the scores of consecutive pieces of the text, given their lengths."""
+        edges = np.cumsum([0, *lengths]).tolist()
+        first = len(self.ids) - len(self.losses)  # 1 for a whole text, whose first character has no loss
+        return [
+            Score(
+                self.ids[start:stop],
+                self.losses[max(start - first, 0) : max(stop - first, 0)],
+                0,
+                self.vocab,
+                (stop - start,),
+            )
+            for start, stop in itertools.pairwise(edges)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A network and the vocabulary it was trained with.
+
+    Attributes:
+        network: its weights.
+        vocab: its characters.
+    """
+
+    network: CharLSTM
+    vocab: Vocab
+
+    def __repr__(self) -> str:
+        config = self.network.config
+        return f"LanguageModel({config.num_layers} x {config.hidden_size} units, {len(self.vocab)} characters)"
+
+    def copy(self) -> "LanguageModel":
+        """Return a model with its own copy of the weights."""
+        return LanguageModel(self.network.copy(), self.vocab)
+
+    def read(self, prime: str = "") -> Prefix:
+        """Return the prefix that has read a prime; see `read_prime`."""
+        return read_prime(self.network, self.vocab, prime)
+
+    def sampler(self, params: SamplingParams, corpus: str | Corpus | None = None) -> Sampler:
+        """Return a sampler, with the text that must not be copied; see `Sampler`."""
+        ids = None if corpus is None else _as_corpus(corpus).encode_with(self.vocab)[0]
+        return Sampler(self.network, self.vocab, params, ids)
+
+    def stream(
+        self,
+        prime: str | Prefix = "",
+        params: SamplingParams | None = None,
+        *,
+        seed: int | None = None,
+        corpus: str | Corpus | None = None,
+        **changes: Any,
+    ) -> Iterator[str]:
+        """Yield a text as it is generated; see `generate`."""
+        params = replace(params or SamplingParams(), **changes)
+        prefix = self.read(prime) if isinstance(prime, str) else prime
+        return self.sampler(params, corpus).stream(prefix, np.random.default_rng(seed))
+
+    def generate(
+        self,
+        prime: str | Prefix = "",
+        params: SamplingParams | None = None,
+        *,
+        seed: int | None = None,
+        corpus: str | Corpus | None = None,
+        **changes: Any,
+    ) -> str:
+        """Return a generated text, without the prime.
+
+        Args:
+            prime: the text to continue, or a prefix that was read before.
+            params: length, temperature and the rest; see `SamplingParams` for them and their defaults.
+            seed: the same seed gives the same text. Without it, the text differs every time.
+            corpus: the text that must not be copied, for `no_copy`.
+            changes: fields of `SamplingParams`, such as `temperature=0.5`, in place of those of `params`.
+
+        Raises:
+            UnknownCharactersError: the prime has characters that are not in the vocabulary.
+            UsageError: a value of `params` is out of range.
+            CharlstmError: no character is allowed, or the predictions are not finite.
+        """
+        return "".join(self.stream(prime, params, seed=seed, corpus=corpus, **changes))
+
+    def score(self, *texts: str | Corpus, exact: bool = False) -> Score:
+        """Return how well the model predicts a text.
+
+        Unknown characters are left out and counted. Line endings are converted to LF.
+
+        Args:
+            texts: one, or several that are read as one; at least two known characters in all.
+            exact: read the text in one stream, which is slow, instead of up to 64; see `evaluate`.
+
+        Raises:
+            CharlstmError: the text is too short, or the predictions are not finite.
+        """
+        encoded = [_as_corpus(text).encode_with(self.vocab) for text in texts]
+        ids, unknown = np.concatenate([ids for ids, _ in encoded]), sum(unknown for _, unknown in encoded)
+        if len(ids) < 2:
+            raise CharlstmError(f"need at least 2 known characters to score, got {len(ids)}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses = char_losses(self.network, ids, 1 if exact else eval_streams(ids))
+        score = Score(ids, losses, unknown, self.vocab, tuple(len(ids) for ids, _ in encoded))
+        if not math.isfinite(score.nats_per_char):
+            raise CharlstmError("the weights have overflowed; predictions are not finite")
+        return score
+
+    def score_lines(self, text: str | Corpus, *, exact: bool = False) -> list[Score]:
+        """Return the score of each line of a text, each given the lines before it."""
+        score = self.score(text, exact=exact)
+        return score.split([len(line) for line in io.StringIO(score.text, newline="\n")])
+
+
+def _as_corpus(text: str | Corpus) -> Corpus:
+    return corpus_from_text(text) if isinstance(text, str) else text

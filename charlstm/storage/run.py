@@ -1,0 +1,197 @@
+"""A run: its settings, its best model, its history and, until it is finished, the state of its training."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charlstm.arrays import Array, Floats
+from charlstm.config.settings import Config
+from charlstm.errors import CharlstmError
+from charlstm.network.char_lstm import CharLSTM, State
+from charlstm.optim import Optimizer
+from charlstm.sampling.language_model import LanguageModel
+from charlstm.storage.atomic import replace_file
+from charlstm.storage.npz import write_npz
+from charlstm.text.corpus import Corpus, Dataset, Fingerprint
+
+FORMAT, VERSION = "charlstm", 2
+MAX_ROLLBACKS = 2
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of one evaluation.
+
+    Attributes:
+        step: windows trained on so far.
+        epoch: passes over the training text so far.
+        chars: characters trained on so far.
+        train_loss: mean since the previous evaluation, in nats per character; None without updates since then.
+        val_loss: on the validation text, in nats per character; None without one, or if it is not finite.
+        learning_rate: of the last update.
+    """
+
+    step: int
+    epoch: float
+    chars: int
+    train_loss: float | None
+    val_loss: float | None
+    learning_rate: float
+
+
+@dataclass(eq=False)
+class TrainingState:
+    """What a run needs to resume as if never interrupted.
+
+    Attributes:
+        network: the current weights (the run itself has the best ones).
+        optimizer: the update rule and its moments.
+        state: the recurrent state at the end of the last window.
+        rng: source of all further randomness.
+        step: windows trained on so far, which determines the position in the text.
+        skipped: number of updates skipped in a row.
+        rollbacks: how often the run has returned to its best weights. Each halves the learning rate.
+        elapsed_s: seconds of training so far.
+        loss_sum: sum of the window losses since the last evaluation.
+        loss_steps: number of windows in that sum.
+        ema: exponential moving average of the weights, by parameter; None if the settings ask for none.
+    """
+
+    network: CharLSTM
+    optimizer: Optimizer
+    state: State
+    rng: np.random.Generator
+    step: int = 0
+    skipped: int = 0
+    rollbacks: int = 0
+    elapsed_s: float = 0.0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    ema: dict[str, Floats] | None = None
+
+    def arrays(self) -> dict[str, dict[str, Floats]]:
+        """Return all arrays of the shapes of the parameters, by kind and by parameter."""
+        ema = {} if self.ema is None else {"ema": self.ema}
+        return {"params": self.network.params, **self.optimizer.moments, **ema}
+
+    def header(self) -> dict[str, Any]:
+        """Return the rest as JSON values, but for the recurrent state."""
+        counters = ("step", "skipped", "rollbacks", "elapsed_s", "loss_sum", "loss_steps")
+        return {name: getattr(self, name) for name in counters} | {
+            "updates": self.optimizer.updates,
+            "rng": self.rng.bit_generator.state,
+        }
+
+
+@dataclass(eq=False)
+class Run:
+    """A training run, finished or not.
+
+    Attributes:
+        config: its settings.
+        model: the best weights so far, and the vocabulary.
+        fingerprint: of the corpus.
+        best: the evaluation of the best weights; None before the first one.
+        history: all evaluations, in order.
+        training: what training needs to go on; None once the run is finished.
+        dataset: the corpus; None for a run from a file, until `use_corpus`.
+    """
+
+    config: Config
+    model: LanguageModel
+    fingerprint: Fingerprint
+    best: Evaluation | None = None
+    history: list[Evaluation] = field(default_factory=list)
+    training: TrainingState | None = None
+    dataset: Dataset | None = None
+
+    def __repr__(self) -> str:
+        state = "finished" if self.training is None else f"step {self.training.step:,}"
+        loss = "" if self.best_loss is None else f", validation loss {self.best_loss:.4f}"
+        return f"Run({state}, {self.model!r}{loss})"
+
+    @property
+    def best_loss(self) -> float | None:
+        """Validation loss of the best weights, in nats per character; None if there is none."""
+        return None if self.best is None else self.best.val_loss
+
+    def use_corpus(self, corpus: Corpus, *, force: bool = False) -> None:
+        """Give the run its corpus, from which training can continue.
+
+        Args:
+            corpus: the one that the run was started with.
+            force: accept a different one of known characters. The best weights and the history are reset, since
+                they refer to the old corpus.
+
+        Raises:
+            CharlstmError: the corpus differs, and `force` is not given or it has unknown characters.
+        """
+        if corpus.fingerprint != self.fingerprint:
+            corpus = self._convert(corpus, force)
+        self.dataset = corpus.split(self.config.data.val_fraction)
+
+    def save(self, path: str | Path) -> None:
+        """Write the run to a file. The old file is replaced only when the new one is complete on the disk.
+
+        The same run gives the same bytes.
+
+        Raises:
+            CharlstmError: the file cannot be written, or the weights are not finite. The old file is unchanged.
+        """
+        if self.training and not all(
+            np.isfinite(array).all() for arrays in self.training.arrays().values() for array in arrays.values()
+        ):
+            raise CharlstmError(
+                f"{path} was not saved: the weights are not finite; start again with a lower learning_rate, or with "
+                "less l2 or weight_decay"
+            )
+        try:
+            with replace_file(path) as file:
+                write_npz(file, self._members())
+        except OSError as error:
+            raise CharlstmError(f"{path} could not be saved: {error.strerror or error}") from error
+
+    def _convert(self, corpus: Corpus, force: bool) -> Corpus:
+        """Return another corpus in the ids of the run's vocabulary, and adopt it."""
+        if not force:
+            raise CharlstmError(
+                f"the corpus differs from the one this run was started with ({len(corpus.ids):,} characters instead of "
+                f"{self.fingerprint.chars:,}): give the same files in the same order, or use force to accept this one"
+            )
+        ids, unknown = corpus.encode_with(self.model.vocab)
+        if unknown:
+            raise CharlstmError(
+                f"the corpus has {unknown:,} characters that are not in the model's vocabulary: start a new run for it"
+            )
+        self.fingerprint = corpus.fingerprint
+        self.best, self.history = None, []
+        if self.training:
+            self.model = LanguageModel(self.training.network.copy(), self.model.vocab)
+        return Corpus(self.model.vocab, ids, corpus.fingerprint)
+
+    def _members(self) -> Iterator[tuple[str, Array]]:
+        """Yield the arrays of the file; docs/format.md describes them."""
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "config": self.config.sections(),
+            "corpus": dataclasses.asdict(self.fingerprint),
+            "best": self.best and dataclasses.asdict(self.best),
+            "history": [dataclasses.asdict(entry) for entry in self.history],
+            "training": self.training and self.training.header(),
+        }
+        yield "header", np.frombuffer(json.dumps(header, allow_nan=False, separators=(",", ":")).encode(), np.uint8)
+        yield "vocab", self.model.vocab.code_points
+        yield "counts", self.model.vocab.counts
+        yield from self.model.network.params.items()
+        if self.training:
+            for name in self.model.network.params:
+                for kind, arrays in self.training.arrays().items():
+                    yield f"training.{kind}.{name}", arrays[name]
+            yield "training.h", self.training.state.h
+            yield "training.c", self.training.state.c

@@ -1,0 +1,1 @@
+"""Files -> characters -> ids -> windows; what n-grams predict; what one text shares with another."""

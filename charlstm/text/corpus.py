@@ -1,0 +1,150 @@
+"""A corpus as ids, and its split into a training and a validation part."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from charlstm.arrays import Ids
+from charlstm.text.vocab import Vocab, code_points
+
+_CHUNK = 1 << 20  # characters
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Identifies a corpus.
+
+    Attributes:
+        chars: its length.
+        sha256: hash of its UTF-8 form, as hexadecimal digits.
+    """
+
+    chars: int
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A corpus, split: what a run trains and validates on.
+
+    Attributes:
+        train_ids: the training part [N].
+        val_ids: the validation part, which follows it [M]; possibly empty.
+        vocab: the vocabulary of the ids.
+        fingerprint: of the whole corpus.
+        val_fraction: the fraction held out.
+    """
+
+    train_ids: Ids
+    val_ids: Ids
+    vocab: Vocab
+    fingerprint: Fingerprint
+    val_fraction: float
+
+    def __repr__(self) -> str:
+        return f"Dataset({len(self.train_ids):,} + {len(self.val_ids):,} characters, {len(self.vocab)} distinct)"
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the ids."""
+        return self.train_ids.nbytes + self.val_ids.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text as ids.
+
+    Line endings are LF: CRLF and lone CR are converted. A byte-order mark is removed. Nothing else is changed.
+
+    Attributes:
+        vocab: the characters of the text.
+        ids: the text [N], in the narrowest type that holds the ids.
+        fingerprint: identifies the text.
+        line_endings: the kinds of line endings that the files had.
+    """
+
+    vocab: Vocab
+    ids: Ids
+    fingerprint: Fingerprint
+    line_endings: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"Corpus({len(self.ids):,} characters, {len(self.vocab)} distinct)"
+
+    def split(self, val_fraction: float) -> Dataset:
+        """Return the corpus with the last `val_fraction` of it held out for validation (views)."""
+        train_chars = len(self.ids) - int(len(self.ids) * val_fraction)
+        return Dataset(self.ids[:train_chars], self.ids[train_chars:], self.vocab, self.fingerprint, val_fraction)
+
+    def encode_with(self, vocab: Vocab) -> tuple[Ids, int]:
+        """Return the text in the ids of another vocabulary, without its unknown characters, and their number."""
+        if vocab == self.vocab:
+            return self.ids, 0
+        ids, known = vocab.find(self.vocab.code_points)
+        kept = self.ids if known.all() else self.ids[known[self.ids]]
+        return ids[kept], len(self.ids) - len(kept)
+
+
+def corpus_from_text(text: str) -> Corpus:
+    """Return a corpus made of a string. Line endings are converted to LF."""
+    builder = CorpusBuilder()
+    builder.add(convert_newlines(text))
+    return builder.corpus()
+
+
+def convert_newlines(text: str) -> str:
+    """Return `text` with CRLF and lone CR converted to LF, as in a corpus."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class CorpusBuilder:
+    """Collects ids as text arrives. Characters get provisional ids in the order of their first occurrence.
+
+    A text of up to 256 distinct characters takes one byte per character.
+
+    Attributes:
+        line_endings: the kinds of line endings, for the caller to fill in.
+    """
+
+    def __init__(self) -> None:
+        self._id_of = np.full(0x110000, -1, np.int32)  # by code point
+        self._met: list[int] = []  # code points by provisional id
+        self._data = bytearray()
+        self._type = np.dtype(np.uint8)
+        self._hash = hashlib.sha256()
+        self.line_endings: set[str] = set()
+
+    @property
+    def length(self) -> int:
+        """Characters so far."""
+        return len(self._data) // self._type.itemsize
+
+    def add(self, text: str) -> None:
+        """Append text that has LF line endings."""
+        self._hash.update(text.encode("utf-8", "surrogatepass"))
+        points = code_points(text)
+        ids = self._id_of[points]
+        if (ids < 0).any():
+            new = np.unique(points[ids < 0])
+            self._id_of[new] = np.arange(len(self._met), len(self._met) + len(new))
+            self._met.extend(new.tolist())
+            ids = self._id_of[points]
+        narrowest = np.min_scalar_type(max(len(self._met) - 1, 0))
+        if narrowest.itemsize > self._type.itemsize:
+            self._data = bytearray(np.frombuffer(self._data, self._type).astype(narrowest).data)
+            self._type = narrowest
+        self._data += ids.astype(self._type).data
+
+    def corpus(self) -> Corpus:
+        """Return the corpus. The builder must not be used any more: the corpus has its memory."""
+        met = np.array(self._met, np.uint32)
+        final = np.argsort(np.argsort(met)).astype(self._type)  # by provisional id
+        counts = np.zeros(len(met), np.int64)
+        ids = np.frombuffer(self._data, self._type)  # shares the memory of the bytearray, and is writable
+        for start in range(0, len(ids), _CHUNK):
+            chunk = ids[start : start + _CHUNK]
+            chunk[...] = final[chunk]
+            counts += np.bincount(chunk, minlength=len(met))
+        fingerprint = Fingerprint(len(ids), self._hash.hexdigest())
+        return Corpus(Vocab(np.sort(met), counts), ids, fingerprint, frozenset(self.line_endings))

@@ -1,0 +1,130 @@
+"""Characters <-> ids."""
+
+import unicodedata
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.arrays import Bools, CodePoints, Ids
+from charlstm.errors import CharlstmError, shorten
+
+
+class Vocab:
+    """The characters a model knows, in the order of their code points. The index of a character is its id.
+
+    Attributes:
+        code_points: ascending, distinct, uint32 [V].
+        counts: how often each occurs in the corpus, int64 [V]. Equality ignores them.
+    """
+
+    def __init__(self, code_points: npt.ArrayLike, counts: npt.ArrayLike) -> None:
+        self.code_points = np.asarray(code_points, np.uint32)
+        self.counts = np.asarray(counts, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.code_points)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocab) and np.array_equal(self.code_points, other.code_points)
+
+    def __hash__(self) -> int:
+        return hash(self.code_points.tobytes())
+
+    def __repr__(self) -> str:
+        return f"Vocab({shorten(self.characters)!r})"
+
+    @cached_property
+    def characters(self) -> str:
+        """All characters, in the order of their ids."""
+        return self.decode(range(len(self)))
+
+    @property
+    def id_type(self) -> np.dtype[np.unsignedinteger]:
+        """The narrowest type that holds every id: 1 byte up to 256 characters, 2 up to 65,536."""
+        return np.min_scalar_type(max(len(self) - 1, 0))
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids of `text`.
+
+        Raises:
+            UnknownCharactersError: `text` has characters that are not in the vocabulary.
+        """
+        wanted = code_points(text)
+        ids, known = self.find(wanted)
+        if not known.all():
+            raise UnknownCharactersError(np.unique(wanted[~known]), self)
+        return ids
+
+    def find(self, wanted: CodePoints) -> tuple[Ids, Bools]:
+        """Return the ids of code points, and which of them are known (the ids of the others mean nothing)."""
+        ids = np.minimum(np.searchsorted(self.code_points, wanted), max(len(self) - 1, 0))
+        known = self.code_points[ids] == wanted if len(self) else np.zeros(len(wanted), bool)
+        return ids.astype(self.id_type), known
+
+    def adapt(self, text: str, unknown: str = "error") -> str:
+        """Return a text with its unknown characters replaced or removed.
+
+        Args:
+            text: with any characters.
+            unknown: what to do with unknown characters. "error" raises an exception; "skip" removes them; "nearest"
+                decomposes them (Unicode NFKD), drops the marks and swaps the case if necessary: é becomes e.
+
+        Raises:
+            UnknownCharactersError: some are unknown, with "error", or have no substitute, with "nearest".
+        """
+        known = set(self.characters)
+        if unknown == "skip":
+            return "".join(character for character in text if character in known)
+        if unknown == "nearest":
+            text = unicodedata.normalize("NFC", text)
+            text = "".join(c if c in known else _nearest(c, known) for c in text)
+        self.encode(text)
+        return text
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """Return the text of `ids`."""
+        return str(self.code_points[np.asarray(ids, np.intp)].astype("<u4").tobytes(), "utf-32-le", "surrogatepass")
+
+
+class UnknownCharactersError(CharlstmError):
+    """A text has characters that are not in the vocabulary. The message names them."""
+
+    def __init__(self, unknown: Iterable[int], vocab: Vocab) -> None:
+        characters = [chr(point) for point in unknown]
+        listed = ", ".join(describe(character) for character in characters[:8])
+        more = f" and {len(characters) - 8} more" if len(characters) > 8 else ""
+        super().__init__(f"not in the model's vocabulary: {listed}{more}{_normalisation_hint(characters, vocab)}")
+
+
+def code_points(text: str) -> CodePoints:
+    """Return the code points of `text`, uint32."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32)
+
+
+def describe(character: str) -> str:
+    """Return a character as error messages show it: 'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE."""
+    official = unicodedata.name(character, "")
+    return f"{ascii(character) if not character.isprintable() else repr(character)} U+{ord(character):04X}" + (
+        f" {official}" if official else ""
+    )
+
+
+def _nearest(character: str, known: set[str]) -> str:
+    """Return the known characters nearest to an unknown one, or the character itself if there are none."""
+    parts = unicodedata.normalize("NFKD", character)
+    bare = "".join(part for part in parts if not unicodedata.combining(part))
+    candidates = (unicodedata.normalize("NFKC", character), parts, character.swapcase(), bare, bare.swapcase())
+    return next((each for each in candidates if set(each) <= known), character)
+
+
+def _normalisation_hint(characters: list[str], vocab: Vocab) -> str:
+    known = set(vocab.characters)
+    letters = [character for character in characters if character.isalpha()]
+    for form in ("NFC", "NFD"):
+        if letters and all(set(unicodedata.normalize(form, letter)) <= known for letter in letters):
+            return f"; it has the same letters in the other normal form: convert the text to {form}"
+    if any(unicodedata.combining(character) for character in characters):
+        return "; the text may be in the normal form NFD: convert it to NFC"
+    return ""

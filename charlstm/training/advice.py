@@ -1,0 +1,168 @@
+"""Settings that suit a corpus and a time limit, the cost of training, and an assessment of a run."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from charlstm.config.settings import Config, TrainConfig
+from charlstm.network.char_lstm import param_shapes
+from charlstm.network.parallel import available_cores
+from charlstm.storage.run import Run
+from charlstm.text.corpus import Corpus, Dataset
+from charlstm.training.loop import new_run, train
+
+RARE = 10  # occurrences below which a character can hardly be learned
+_REFERENCE = Config().replace(hidden_size=256, batch_size=16, seq_len=48)
+_SGD_RATE = 4.0  # without momentum, where gradients are clipped to a norm of 1
+_SLOWDOWN = 1.55  # the power of the width by which a model is slower; below 2, since wide products are efficient
+_SIZES = {  # units, from this number of characters that the reference model would read in the time
+    0: 128,
+    4_000_000: 256,
+    15_000_000: 384,
+    40_000_000: 512,
+    110_000_000: 640,
+    300_000_000: 768,
+}
+_REGULARIZATION = {  # dropconnect, dropout, weight_decay, from this number of passes over the text
+    0: (0.0, 0.0, 0.0),
+    2: (0.1, 0.0, 0.0),
+    4: (0.2, 0.0, 0.02),
+    10: (0.3, 0.0, 0.03),
+    30: (0.4, 0.0, 0.03),
+    100: (0.4, 0.3, 0.05),
+}
+_WARM_UP_STEPS = 3  # in which processes start and memory is first touched
+_MEASURED_S = 0.5
+_PROCESS_BYTES = 58_000_000  # Python, NumPy and BLAS
+_MAX_LINES_CHARS = 20_000_000  # part of the text whose lines are compared
+_RISEN = 0.005  # fraction of the best loss that is more than noise
+_CLOSE = 0.03  # fraction of the validation loss within which the training loss is about as high
+
+
+def advise(
+    dataset: Dataset, given: Mapping[str, Any], speed: Callable[[Config, Dataset], float] | None = None
+) -> dict[str, Any]:
+    """Return the settings that suit a corpus and the length of a run, without those that are given.
+
+    They depend on the number of characters that the run reads, and on how often it reads the same ones. For a run
+    limited by time, that is measured. Otherwise it follows from the settings, so that the advice is reproducible.
+
+    Args:
+        dataset: the corpus.
+        given: settings that are fixed, including the limit of the run.
+        speed: of a model on this machine, in characters per second; by default `measure_speed`.
+    """
+    config = Config().replace(**given)
+    chars = max(len(dataset.train_ids), 1)
+    if config.train.time_s is not None:
+        reference = _REFERENCE.replace(threads=config.train.threads, num_layers=config.model.num_layers)
+        to_read = config.train.time_s * (speed or measure_speed)(reference, dataset)
+    elif config.train.epochs is not None:
+        to_read = config.train.epochs * chars
+    else:
+        to_read = float((config.train.steps or 0) * _window(_REFERENCE.model.hidden_size, given))
+    H: int = given.get("hidden_size") or max(size for least, size in _SIZES.items() if to_read >= least)
+    if config.train.time_s is not None:  # a larger model reads less in the same time
+        to_read *= (_REFERENCE.model.hidden_size / H) ** _SLOWDOWN
+    elif config.train.epochs is None:
+        to_read = float((config.train.steps or 0) * _window(H, given))
+    return {name: value for name, value in _recipe(config.train, H, to_read / chars).items() if name not in given}
+
+
+def _streams(H: int) -> tuple[int, int]:
+    """Return batch_size and seq_len: larger matrices need more rows to be efficient."""
+    return (24, 40) if _REFERENCE.model.hidden_size >= H else (32, 64)
+
+
+def _window(H: int, given: Mapping[str, Any]) -> int:
+    """Return the number of characters in a window."""
+    B, T = _streams(H)
+    window: int = given.get("batch_size", B) * given.get("seq_len", T)
+    return window
+
+
+def _recipe(config: TrainConfig, H: int, passes: float) -> dict[str, Any]:
+    """Return the settings for a model of H units and a number of passes over the text."""
+    dropconnect, dropout, weight_decay = max(
+        (least, shares) for least, shares in _REGULARIZATION.items() if passes >= least
+    )[1]
+    B, T = _streams(H)
+    adams_rate = min((6 if dropconnect else 3) / H, 0.02)
+    return {
+        "hidden_size": H,
+        "dropout": dropout,
+        "dropconnect": dropconnect,
+        "batch_size": B,
+        "seq_len": T,
+        "learning_rate": round(_SGD_RATE * (1 - config.momentum) if config.optimizer == "sgd" else adams_rate, 4),
+        "weight_decay": weight_decay,
+        "state_reset_prob": 0.02,
+    }
+
+
+def measure_speed(config: Config, dataset: Dataset) -> float:
+    """Return the training speed of a model on this machine in characters per second, from half a second of training."""
+    run = new_run(config.replace(steps=10**6, evals=1), dataset)
+    with closing(train(run)) as reports:
+        first = next(islice(reports, _WARM_UP_STEPS - 1, None))
+        last = next(report for report in reports if report.elapsed_s - first.elapsed_s > _MEASURED_S)
+    return (last.chars - first.chars) / (last.elapsed_s - first.elapsed_s)
+
+
+def file_bytes(config: Config, vocab_size: int) -> int:
+    """Return the approximate size of the file of a finished model."""
+    return 4 * _params(config, vocab_size) + 12 * vocab_size + 4_000
+
+
+def memory_bytes(config: Config, dataset: Dataset) -> int:
+    """Return the approximate peak memory of a training run, with all of its processes."""
+    processes = min(config.train.threads or available_cores(), available_cores())
+    B, T, H, L = config.train.batch_size, config.train.seq_len, config.model.hidden_size, config.model.num_layers
+    V = len(dataset.vocab)
+    weights = (6 + 3 * processes) * _params(config, V)  # gradients, moments, moving average, copies for the products
+    window = T * B * (L * 10 * H + 2 * V)
+    return 4 * (weights + window) + dataset.nbytes + _PROCESS_BYTES * processes + 20_000_000
+
+
+def _params(config: Config, vocab_size: int) -> int:
+    return sum(int(np.prod(shape)) for shape in param_shapes(config.model, vocab_size).values())
+
+
+def repeated_line_fraction(corpus: Corpus) -> float:
+    """Return the fraction of the lines of a text that repeat an earlier one. Blank lines do not count."""
+    lines = [line for line in corpus.vocab.decode(corpus.ids[:_MAX_LINES_CHARS]).split("\n") if line.strip()]
+    return 1 - len(Counter(lines)) / len(lines) if lines else 0.0
+
+
+def assess(run: Run) -> str:
+    """Return an assessment of a run and what would improve it; "" with fewer than two evaluations."""
+    entries = [
+        (entry, entry.train_loss, entry.val_loss)
+        for entry in run.history
+        if entry.train_loss is not None and entry.val_loss is not None
+    ]
+    if len(entries) < 2 or run.best is None:
+        return ""
+    best, best_train, best_val = min(entries, key=lambda entry: entry[2])
+    last, last_train, last_val = entries[-1]
+    model = run.config.model
+    dropped = max(model.dropout, model.input_dropout, model.dropconnect)
+    losses = f"training loss {best_train:.3f}{' (with dropout)' if dropped else ''}, validation loss {best_val:.3f}"
+    found = f"Best at step {best.step:,} of {last.step:,}: {losses}."
+    risen = last_val - best_val
+    if risen > _RISEN * best_val and last_train > (1 + _RISEN) * best_train:
+        return f"{found} Both have risen since: training diverged. Try a lower learning_rate"
+    if risen > _RISEN * best_val:
+        stronger = "more dropconnect or dropout, " if dropped < 0.5 else ""
+        return (
+            f"{found} The validation loss has risen by {risen:.3f} since: the model is overfitting. "
+            f"Try {stronger}a smaller model, or less time"
+        )
+    if best_val - best_train < _CLOSE * best_val:
+        return f"{found} They are close: the model is not overfitting. Try more time or a larger model"
+    trend = "The validation loss was still falling" if last is best else "The validation loss has stopped falling"
+    return f"{found} {trend}. Try more text, or more time with more dropconnect"

@@ -1,0 +1,362 @@
+"""The training loop: a generator of reports on a run, which continues where the run was interrupted. No I/O."""
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from charlstm.arrays import Ids, Params
+from charlstm.config.settings import Config, TrainConfig
+from charlstm.errors import CharlstmError, UsageError
+from charlstm.network.char_lstm import CharLSTM, State, init_network
+from charlstm.network.evaluation import eval_streams, evaluate
+from charlstm.network.parallel import DataParallel, available_cores
+from charlstm.optim import Optimizer, clip_by_global_norm, learning_rate_at, update_ema
+from charlstm.sampling.language_model import LanguageModel
+from charlstm.storage.run import MAX_ROLLBACKS, Evaluation, Run, TrainingState
+from charlstm.text.batches import Batches, Window, fit_batches
+from charlstm.text.corpus import Dataset
+
+_MAX_SKIPPED = 20  # updates skipped in a row before a rollback
+_MAX_GRADIENT = 1e18  # norm of a clipped gradient whose square is finite
+_WORSE_THAN_GUESSING = 1.0  # nats above a uniform guess: the weights have diverged
+_ADVICE = "start again with a lower learning_rate, with clip_norm 1, or with less l2 or weight_decay"
+
+
+class Outcome(Enum):
+    """What became of the update of a step."""
+
+    UPDATED = "updated"
+    SKIPPED = "skipped"  # the gradient was not finite
+    DIVERGED = "diverged"  # the weights are no longer finite
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One window trained on.
+
+    Attributes:
+        loss: of the window, in nats per character.
+        grad_norm: before clipping.
+        outcome: of the update.
+    """
+
+    loss: float
+    grad_norm: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Report:
+    """One step of training.
+
+    Attributes:
+        step: windows trained on so far.
+        epoch: passes over the training text so far, including the fraction of the current one.
+        chars: characters trained on so far.
+        progress: fraction of the run completed, 0 to 1.
+        elapsed_s: seconds of training so far, including those before an interruption.
+        loss: of this window, in nats per character.
+        grad_norm: of this window, before clipping.
+        learning_rate: of this update.
+        skipped: whether the update was skipped, because the gradient was not finite.
+        rolled_back: whether the run returned to its best weights, because it had diverged. From here on it has half the
+            learning rate.
+        evaluation: the evaluation after this step; None if there was none.
+        is_best: whether the evaluation is the best so far.
+    """
+
+    step: int
+    epoch: float
+    chars: int
+    progress: float
+    elapsed_s: float
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    skipped: bool
+    rolled_back: bool = False
+    evaluation: Evaluation | None = None
+    is_best: bool = False
+
+    def __repr__(self) -> str:
+        val_loss = self.evaluation and self.evaluation.val_loss
+        validation = "" if val_loss is None else f", validation loss {val_loss:.4f}"
+        return f"Report(step {self.step:,}, {self.progress:.1%}, loss {self.loss:.4f}{validation})"
+
+
+def new_run(config: Config, dataset: Dataset) -> Run:
+    """Return a run that has not taken a step yet.
+
+    Raises:
+        CharlstmError: nothing can be learned from this corpus.
+    """
+    if len(dataset.vocab) < 2:
+        raise CharlstmError("the corpus contains only one distinct character; there is nothing to learn")
+    batches = batches_for(config, dataset)
+    rng = np.random.default_rng(config.train.seed)
+    network = init_network(config.model, len(dataset.vocab), rng)
+    optimizer = Optimizer(network.params, config.train)
+    training = TrainingState(network, optimizer, network.zero_state(batches.batch_size), rng)
+    if config.train.ema_decay:
+        training.ema = network.copy().params
+    model = LanguageModel(network.copy(), dataset.vocab)
+    return Run(config, model, dataset.fingerprint, training=training, dataset=dataset)
+
+
+def batches_for(config: Config, dataset: Dataset) -> Batches:
+    """Return the batches of the training text, smaller than configured if it is too short for them."""
+    return fit_batches(dataset.train_ids, config.train.batch_size, config.train.seq_len)
+
+
+def eval_ids(config: Config, dataset: Dataset) -> Ids:
+    """Return the part of the validation text that is evaluated during training."""
+    return dataset.val_ids[: max(config.train.eval_chars, 2) if config.train.eval_chars else None]
+
+
+def train(run: Run, clock: Callable[[], float] = time.monotonic) -> Generator[Report, None, None]:
+    """Train, one window per report, until the limit of the run; then drop the training state.
+
+    Between two reports, `run` is consistent. It can be saved and trained further later, with the same result bit for
+    bit (unless it is limited by time, which depends on the clock).
+
+    Args:
+        run: from `start`, or from a file and with its corpus; changed by training.
+        clock: monotonic seconds.
+
+    Raises:
+        UsageError: the run was loaded from a file and has no corpus yet.
+        CharlstmError: training diverged for good, or nothing was learned.
+    """
+    training, config = run.training, run.config.train
+    if training is None:
+        return
+    if run.dataset is None:
+        raise UsageError("this run has no corpus; call run.use_corpus(read_corpus(...)) before training it further")
+    batches = batches_for(run.config, run.dataset)
+    if training.state.h.shape[1] != batches.batch_size:  # another corpus, shorter or longer
+        training.state = training.network.zero_state(batches.batch_size)
+    cores = available_cores()
+    with DataParallel(training.network, min(config.threads or cores, cores)) as parallel:
+        yield from _steps(run, training, batches, eval_ids(run.config, run.dataset), parallel, clock)
+    if run.history and not run.best:
+        raise CharlstmError(f"nothing was learned: every evaluation was far above guessing, or not finite; {_ADVICE}")
+    run.training = None
+
+
+def train_step(
+    training: TrainingState, model: DataParallel, window: Window, config: TrainConfig, learning_rate: float
+) -> StepResult:
+    """Train on one window. If the gradient is not finite, only the position in the text changes."""
+    training.step += 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        masks = training.network.draw_masks(window.x.shape[1], training.rng)
+        before = _reset_streams(training.state, config.state_reset_prob, training.rng)
+        loss, grads, after = model.loss_and_grads(window, before, masks, config.clip_error)
+        grad_norm = clip_by_global_norm(grads, config.clip_norm)
+        clipped_norm = min(grad_norm, config.clip_norm or math.inf)
+        if not (math.isfinite(loss + grad_norm) and clipped_norm < _MAX_GRADIENT):
+            training.skipped += 1
+            return StepResult(loss, grad_norm, Outcome.SKIPPED)
+        training.skipped = 0
+        params = training.network.params
+        training.optimizer.update(params, grads, learning_rate)
+        if not all(math.isfinite(np.vdot(param, param)) for param in params.values()):
+            return StepResult(loss, grad_norm, Outcome.DIVERGED)
+    if training.ema is not None:
+        update_ema(training.ema, params, config.ema_decay, training.optimizer.updates)
+    training.state = after
+    training.loss_sum += loss
+    training.loss_steps += 1
+    return StepResult(loss, grad_norm, Outcome.UPDATED)
+
+
+def total_steps_of(config: TrainConfig, batches: Batches) -> int | None:
+    """Return the number of steps of a run; None if it is limited by time."""
+    if config.epochs is not None:
+        return math.ceil(config.epochs * batches.windows_per_epoch)
+    return config.steps
+
+
+def is_over(run: Run) -> bool:
+    """Return whether a run has reached its limit."""
+    if run.training is None or run.dataset is None:
+        return run.training is None
+    total_steps = total_steps_of(run.config.train, batches_for(run.config, run.dataset))
+    return _progress(run.config.train, run.training, total_steps) >= 1
+
+
+def is_out_of_patience(run: Run) -> bool:
+    """Return whether the last evaluations, as many as `patience`, brought no improvement."""
+    return 0 < run.config.train.patience <= _count_plateaus(run.history)[1]
+
+
+def _steps(
+    run: Run,
+    training: TrainingState,
+    batches: Batches,
+    val_ids: Ids,
+    model: DataParallel,
+    clock: Callable[[], float],
+) -> Iterator[Report]:
+    config = run.config.train
+    total_steps = total_steps_of(config, batches)
+    started = clock() - training.elapsed_s
+    plateaus, _ = _count_plateaus(run.history)
+    while (done := _progress(config, training, total_steps)) < 1 and not is_out_of_patience(run):
+        if training.step % batches.windows_per_epoch == 0 and not config.carry_around:
+            training.state = training.network.zero_state(batches.batch_size)
+        middle = done + 0.5 / total_steps if total_steps else done
+        learning_rate = learning_rate_at(config, middle, plateaus) / 2**training.rollbacks
+        result = train_step(training, model, batches.window(training.step), config, learning_rate)
+        rolled_back = _roll_back_if_diverged(run, training, result, learning_rate)
+        training.elapsed_s = clock() - started
+        report = Report(
+            step=training.step,
+            epoch=training.step / batches.windows_per_epoch,
+            chars=training.step * batches.chars_per_window,
+            progress=_progress(config, training, total_steps),
+            elapsed_s=training.elapsed_s,
+            loss=result.loss,
+            grad_norm=result.grad_norm,
+            learning_rate=learning_rate,
+            skipped=result.outcome is not Outcome.UPDATED,
+            rolled_back=rolled_back,
+        )
+        due = _evaluations_due(config, report.progress, report.step, total_steps)
+        if due > _evaluations_due(config, done, report.step - 1, total_steps):
+            report = _evaluate(run, training, model, report, val_ids)
+            plateaus, _ = _count_plateaus(run.history)
+            training.elapsed_s = clock() - started
+        yield report
+
+
+def _progress(config: TrainConfig, training: TrainingState, total_steps: int | None) -> float:
+    """Return the fraction of the run completed, 0 to 1."""
+    if total_steps is not None:
+        return min(training.step / total_steps, 1.0)
+    return min(training.elapsed_s / (config.time_s or 0), 1.0)
+
+
+def _evaluations_due(config: TrainConfig, done: float, step: int, total_steps: int | None) -> int:
+    """Return the number of evaluations due so far; counted in whole steps where the run is."""
+    return int(done * config.evals) if total_steps is None else step * config.evals // total_steps
+
+
+def _reset_streams(state: State, probability: float, rng: np.random.Generator) -> State:
+    """Return the state with each stream reset to zero with some probability."""
+    if not probability:
+        return state
+    kept = np.greater_equal(rng.random((state.h.shape[1], 1)), probability)  # [B, 1]
+    return State(state.h * kept, state.c * kept)
+
+
+# ---- rollback
+
+
+def _roll_back_if_diverged(run: Run, training: TrainingState, result: StepResult, learning_rate: float) -> bool:
+    """Return to the best weights if training has diverged, and return whether it has.
+
+    Raises:
+        CharlstmError: it has diverged too often.
+    """
+    if result.outcome is not Outcome.DIVERGED and training.skipped < _MAX_SKIPPED:
+        return False
+    if training.rollbacks >= MAX_ROLLBACKS:
+        raise CharlstmError(
+            f"training diverged: the loss or the weights are not finite (step {training.step}, loss {result.loss:.3g}, "
+            f"gradient norm {result.grad_norm:.3g}, learning rate {learning_rate:.3g}); {_ADVICE}"
+        )
+    _roll_back(run, training)
+    return True
+
+
+def _roll_back(run: Run, training: TrainingState) -> None:
+    """Return to the best weights so far, or to the initial ones, with a new optimiser and a reset state."""
+    for params in (training.network.params, *([training.ema] if training.ema else [])):
+        _assign(params, run.model.network.params)
+    training.optimizer = Optimizer(training.network.params, run.config.train)
+    training.state = training.network.zero_state(training.state.h.shape[1])
+    training.skipped, training.loss_sum, training.loss_steps = 0, 0.0, 0
+    training.rollbacks += 1
+
+
+# ---- evaluation
+
+
+def _evaluate(run: Run, training: TrainingState, model: DataParallel, report: Report, val_ids: Ids) -> Report:
+    """Evaluate the current weights and their average, and keep the better of them if they are the best so far."""
+    train_loss = training.loss_sum / training.loss_steps if training.loss_steps else None
+    training.loss_sum, training.loss_steps = 0.0, 0
+    loss, weights = _better_weights(training, model, val_ids)
+    val_loss = loss if math.isfinite(loss) else None
+    evaluation = Evaluation(report.step, report.epoch, report.chars, train_loss, val_loss, report.learning_rate)
+    run.history.append(evaluation)
+    is_best = _is_best(run, evaluation, validated=len(val_ids) >= 2)
+    if is_best:
+        run.best = evaluation
+        run.model = LanguageModel(CharLSTM(run.config.model, weights).copy(), run.model.vocab)
+    return replace(report, evaluation=evaluation, is_best=is_best)
+
+
+def _better_weights(training: TrainingState, model: DataParallel, val_ids: Ids) -> tuple[float, dict[str, np.ndarray]]:
+    """Return the lower validation loss of the weights and their moving average, and these weights."""
+    loss, weights = _val_loss(model, val_ids), training.network.params
+    if training.ema is None:
+        return loss, weights
+    with _swapped(training.network.params, training.ema):
+        ema_loss = _val_loss(model, val_ids)
+    return (ema_loss, training.ema) if ema_loss <= loss else (loss, weights)
+
+
+def _is_best(run: Run, evaluation: Evaluation, *, validated: bool) -> bool:
+    """Return whether an evaluation is the best so far; without validation, the last one is."""
+    if evaluation.train_loss is None:
+        return False
+    if evaluation.train_loss > math.log(len(run.model.vocab)) + _WORSE_THAN_GUESSING:
+        return False
+    improved = evaluation.val_loss is not None and (run.best_loss is None or evaluation.val_loss < run.best_loss)
+    return improved or not validated
+
+
+def _val_loss(model: DataParallel, val_ids: Ids) -> float:
+    """Return the loss on the validation text; infinity if there is none, or if the loss is not finite."""
+    loss = evaluate(model, val_ids, eval_streams(val_ids)) if len(val_ids) >= 2 else math.inf
+    return loss if math.isfinite(loss) else math.inf
+
+
+@contextmanager
+def _swapped(params: Params, others: Params) -> Iterator[None]:
+    """Give parameters other values for a while; in place, since processes may share them."""
+    own = {name: param.copy() for name, param in params.items()}
+    try:
+        _assign(params, others)
+        yield
+    finally:
+        _assign(params, own)
+
+
+def _assign(params: Params, values: Params) -> None:
+    for name, param in params.items():
+        param[...] = values[name]
+
+
+def _count_plateaus(history: Sequence[Evaluation]) -> tuple[int, int]:
+    """Return the number of evaluations without improvement, and how many of them are the last ones in a row.
+
+    Without a validation loss, the training loss counts.
+    """
+    best, total, last = math.inf, 0, 0
+    for entry in history:
+        if entry.train_loss is None:  # no updates, or a rollback
+            continue
+        loss = entry.train_loss if entry.val_loss is None else entry.val_loss
+        if loss < best:
+            best, last = loss, 0
+        else:
+            total, last = total + 1, last + 1
+    return total, last

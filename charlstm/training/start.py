@@ -1,0 +1,45 @@
+"""The start of a run from Python: reads the corpus and chooses the settings that are not given."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from charlstm.config.presets import load_config
+from charlstm.config.settings import Config
+from charlstm.errors import UsageError
+from charlstm.storage.run import Run
+from charlstm.text.corpus import Corpus, Dataset
+from charlstm.text.reader import read_corpus
+from charlstm.training.advice import advise
+from charlstm.training.loop import new_run
+
+
+def start(
+    corpus: str | Path | Iterable[str | Path] | Corpus | Dataset, config: Config | str | None = None, **settings: Any
+) -> Run:
+    """Return a new run, to be trained by `train`.
+
+    Without `config`, the settings that are not given are chosen to suit the corpus and the time, as by
+    `charlstm train`. That measures the speed of this machine for half a second if the run is limited by time.
+
+    Args:
+        corpus: a file, or several that are read in order; `@tweets` is a bundled corpus. Or a corpus already read.
+        config: a configuration, or the name of a preset or a YAML file.
+        settings: by name, in place of those of `config`, such as `time="2m"` or `hidden_size=128`.
+
+    Raises:
+        UsageError: a file cannot be read, or a setting is unknown or out of range.
+        CharlstmError: nothing can be learned from this corpus.
+    """
+    base = load_config(config) if isinstance(config, str) else config or Config()
+    base = base.replace(**settings)
+    if isinstance(corpus, Dataset):
+        if settings.get("val_fraction", corpus.val_fraction) != corpus.val_fraction:
+            raise UsageError(f"the dataset is already split, at {corpus.val_fraction:g}", "val_fraction")
+        dataset, base = corpus, base.replace(val_fraction=corpus.val_fraction)
+    else:
+        corpus = corpus if isinstance(corpus, Corpus) else read_corpus(corpus, base.data.encoding)
+        dataset = corpus.split(base.data.val_fraction)
+    if config is None:
+        base = base.replace(**advise(dataset, {name: base.values()[name] for name in settings}))
+    return new_run(base, dataset)
