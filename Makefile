@@ -1,22 +1,22 @@
-# Everything runs in .venv, which the targets make themselves. Needed: Python 3.11 or newer, with venv, and make.
+# Everything runs in .venv, which the targets create. Requires Python 3.11 or newer with venv, and make.
 
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo addition test test-all floors lint types format docs reliability bench speed smoke check clean
+.PHONY: help setup demo addition test test-all coverage floors lint types format docs reliability bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
 
-setup: .venv/dev  ## make .venv, with charlstm and all that developing needs
+setup: .venv/dev  ## create .venv with charlstm and the development tools
 
-demo: .venv/runtime  ## install, train on the bundled posts, and read what the model writes
+demo: .venv/runtime  ## install, train on the bundled posts, and print a sample
 	$(BIN)/charlstm train @tweets -c tweets -o tweets.npz --force
-	@printf '\n--- what it writes now (charlstm sample --ckpt tweets.npz -n 1000):\n'
+	@printf '\n--- a sample (charlstm sample --ckpt tweets.npz -n 1000):\n'
 	@$(BIN)/charlstm sample --ckpt tweets.npz -n 1000
 	@echo
 
-addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer sums that were held out
+addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer held-out sums
 	$(BIN)/python data/make_addition.py
 	$(BIN)/charlstm train data/addition.txt -c addition -o addition.npz --force
 	$(BIN)/python benchmarks/addition.py addition.npz data/addition-exam.txt
@@ -24,47 +24,51 @@ addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer s
 	$(BIN)/charlstm train data/addition-decimal.txt -c addition --weight-decay 0.2 -o addition-decimal.npz --force
 	$(BIN)/python benchmarks/addition.py addition-decimal.npz data/addition-decimal-exam.txt
 
-test: .venv/dev  ## run the tests, in less than two minutes
-	$(BIN)/python -m pytest -q -m "not slow"
+test: .venv/dev  ## run the fast tests on all cores
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"
 
 test-all: test  ## run the slow tests too
 	$(BIN)/python -m pytest -q -m slow
 
-floors:  ## run the tests with the oldest dependencies that setup.cfg admits
+coverage: .venv/dev  ## run the fast tests, and check that they cover 97 % of lines and branches
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered
+
+floors:  ## run the fast tests with the oldest dependencies that setup.cfg allows
 	rm -rf .venv-floors && $(PYTHON) -m venv .venv-floors
 	sed -n '/^install_requires/,/^$$/s/>=/==/p' setup.cfg > .venv-floors/requirements.txt
-	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt pytest hypothesis
+	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt pytest pytest-xdist hypothesis matplotlib
 	.venv-floors/bin/pip install -q --disable-pip-version-check --no-deps -e .
-	.venv-floors/bin/python -m pytest -q -m "not slow" --ignore tests/test_parity.py
+	.venv-floors/bin/python -m pytest -q -n auto --dist worksteal -m "not slow" --ignore tests/network/test_parity.py
 	rm -rf .venv-floors
 
-lint: .venv/dev  ## look for mistakes and for unusual form
+lint: .venv/dev  ## check for mistakes and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: .venv/dev  ## check the types
 	$(BIN)/mypy
+	$(BIN)/mypy --check-untyped-defs --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls tests
 
-format: .venv/dev  ## bring the code into its usual form
+format: .venv/dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: .venv/dev  ## write docs/cli.md from --help
-	$(BIN)/python tests/test_docs.py
+docs: .venv/dev  ## generate docs/cli.md from --help
+	PYTHONPATH=tests $(BIN)/python tests/test_docs.py
 
-reliability: .venv/dev  ## try faults, kills and mutations by the million, and write docs/reliability.md (half an hour)
-	$(BIN)/python tests/reliability.py
+reliability: .venv/dev  ## try millions of faults, kills and mutations, and write docs/reliability.md (half an hour)
+	PYTHONPATH=tests $(BIN)/python tests/reliability.py
 
-bench: .venv/dev  ## measure start-up, and learning on the bundled posts
+bench: .venv/dev  ## measure start-up time, and learning on the bundled posts
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/learning.py data/tweets.txt -c tiny
 
-speed: .venv/benchmarks  ## measure training, sampling and scaling, the first two against PyTorch
+speed: .venv/benchmarks  ## measure training, sampling and scaling, compared with PyTorch
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/sample_speed.py
 	$(BIN)/python benchmarks/scaling.py --picture docs/scaling.svg
 
-smoke:  ## build the wheel, and use it in an environment of its own with nothing else
+smoke:  ## build the wheel and use it in an empty environment
 	rm -rf build dist .venv-smoke && mkdir -p dist
 	$(PYTHON) -m venv .venv-smoke
 	.venv-smoke/bin/pip install -q --disable-pip-version-check --no-cache-dir build
@@ -76,10 +80,10 @@ smoke:  ## build the wheel, and use it in an environment of its own with nothing
 	cd dist && ../.venv-smoke/bin/charlstm score --ckpt smoke.npz @tweets
 	rm -rf build dist .venv-smoke
 
-check: lint types test  ## all that a commit must pass
+check: lint types test  ## everything that a commit must pass
 
-clean:  ## remove what the other targets have made
-	rm -rf .venv .venv-floors .venv-smoke build dist *.egg-info tweets.npz addition*.npz data/addition*.txt .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove what the other targets create
+	rm -rf .venv .venv-floors .venv-smoke build dist *.egg-info tweets.npz addition*.npz data/addition*.txt .pytest_cache .coverage* .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 data/tinyshakespeare.txt: data/download.py  ## download the classic corpus

@@ -1,30 +1,31 @@
-"""Ask a model for sums: `a+b=` is the prime, what it writes then, always the likeliest, must be the sum."""
+"""Ask a model for sums: the prime is `a+b=`, and its most likely continuation must be the sum."""
 
 from typing import TextIO
 
 import click
-import numpy as np
+import harness
 
-from charlstm import CharLSTM, Choice, Vocab, generate, load
+from charlstm import LanguageModel, load
 
 
-def answer(model: CharLSTM, vocab: Vocab, question: str, length: int) -> str:
-    text = "".join(generate(model, vocab, length, question, np.random.default_rng(0), Choice(0)))
-    return text.partition("\n")[0]
+def answer(model: LanguageModel, question: str, length: int) -> str:
+    """Return the most likely characters after a question, up to the end of the line."""
+    return model.generate(question, length=length, temperature=0, stop=("\n",))
 
 
 @click.command()
 @click.argument("checkpoint")
 @click.argument("exam", type=click.File())
-@click.option("--count", default=1000, show_default=True, help="How many sums to ask for.")
+@click.option("--count", default=1000, show_default=True, help="Sums to ask for, at most.")
 def main(checkpoint: str, exam: TextIO, count: int) -> None:
     """Ask the model CHECKPOINT for the sums in the file EXAM."""
-    run = load(checkpoint)
+    print(harness.describe_machine())
+    model = load(checkpoint)
     wrong = []
     questions = [line.rstrip("\n") for line, _ in zip(exam, range(count), strict=False)]
     for sum in questions:
         question, _, right = sum.partition("=")
-        given = answer(run.model, run.vocab, question + "=", len(right) + 1)
+        given = answer(model, question + "=", len(right) + 1)
         if given != right:
             wrong.append(f"{question}={given}, not {right}")
     print(f"{len(questions) - len(wrong):,} of {len(questions):,} sums are right")

@@ -1,50 +1,48 @@
-"""Characters per second of sampling, one stream and 64 at once, against PyTorch; and what one costs from the shell.
+"""Characters per second of sampling, one text and 64 at once, against PyTorch or an older charlstm; and whole commands.
 
 PyTorch runs `nn.LSTM` on a one-hot vector (taken from an identity embedding), a linear output, softmax and
-`multinomial`, without gradients, the state kept. One stream of charlstm is what `generate` does, from logits to text.
+`multinomial`, without gradients, and keeps the state. charlstm generates one text as `LanguageModel.stream` does, and
+64 as a batch of ids: the network and the choice of each character.
 """
 
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import click
+import harness
 import numpy as np
-from turns import environment, kernels, measure, serve
 
-from charlstm import corpus_from_text, generate
-from charlstm.config import ModelConfig
-from charlstm.model import new_model
-from charlstm.stepper import Stepper
-from charlstm.workers import available_cores
+from charlstm import LanguageModel, SamplingParams, corpus_from_text
+from charlstm.config.settings import ModelConfig
+from charlstm.network.char_lstm import init_network
+from charlstm.network.stepper import Stepper
+from charlstm.sampling.filters import choose
 
 V = 96
-SHAPES = [(H, L) for L in (1, 2) for H in (128, 256, 512)]
+SHAPES: list[tuple[int, ...]] = [(H, L, B) for B in (1, 64) for L in (1, 2) for H in (128, 256, 512)]
 STEPS_PER_CALL = 20
 
 
 def charlstm_sample(H: int, L: int, B: int) -> Callable[[], object]:
     rng = np.random.default_rng(0)
-    model = new_model(ModelConfig(hidden_size=H, num_layers=L), V, rng)
+    network = init_network(ModelConfig(hidden_size=H, num_layers=L), V, rng)
     if B == 1:
         vocab = corpus_from_text("".join(map(chr, range(32, 32 + V)))).vocab
-        text = generate(model, vocab, 10**12, "", rng)
-        return lambda: [next(text) for _ in range(STEPS_PER_CALL)]
-    stepper, state = Stepper(model, B), model.zero_state(B)
+        text = LanguageModel(network, vocab).stream(length=10**12, temperature=1, seed=0)
+        return lambda: list(islice(text, STEPS_PER_CALL))
+    stepper, state, params = Stepper(network, B), network.zero_state(B), SamplingParams(temperature=1)
     ids = np.zeros(B, np.intp)
 
     def steps() -> None:
         nonlocal ids, state
         for _ in range(STEPS_PER_CALL):
             logits, state = stepper.step(ids, state)
-            p = np.exp(logits - logits.max(1, keepdims=True), dtype=np.float64)
-            cumulated = p.cumsum(1)
-            ids = (cumulated[:, :-1] <= rng.random((B, 1)) * cumulated[:, -1:]).sum(1)
+            ids = choose(params, logits, False, rng.random(B))
 
     return steps
 
@@ -73,62 +71,59 @@ def pytorch_sample(H: int, L: int, B: int) -> Callable[[], object]:
 SAMPLERS = {"charlstm": charlstm_sample, "pytorch": pytorch_sample}
 
 
-def from_the_shell(rounds: int, env: dict[str, str]) -> None:
-    """Print wall time and peak memory of a sample of 200 characters, and of importing PyTorch and no more."""
-    charlstm = str(Path(sys.executable).parent / "charlstm")
-    with tempfile.TemporaryDirectory() as folder:
-        model = str(Path(folder) / "model.npz")
-        train = [charlstm, "train", "@tweets", "--steps", "1", "--eval-chars", "1000", "-q", "-o", model]
-        subprocess.run(train, check=True, env=env)
+def compare_with_pytorch(shapes: list[tuple[int, ...]], turns: harness.Turns) -> None:
+    print(f"{harness.describe_machine(turns.env, 'torch')}\nV {V}, characters per second")
+    columns = {"charlstm": ",.0f", "PyTorch": ",.0f", "charlstm/PyTorch": ".2f", "range of ratios": "s"}
+    table = harness.Table(dict.fromkeys("HLB", "d") | columns)
+    for shape in shapes:
+        times = harness.measure({kind: harness.Worker(__file__, kind, shape) for kind in SAMPLERS}, turns)
+        speeds = [shape[-1] * STEPS_PER_CALL / statistics.median(times[kind]) for kind in SAMPLERS]
+        table.row(*shape, *speeds, *harness.compare(times["pytorch"], times["charlstm"]))
+
+
+def measure_commands(rounds: int, env: dict[str, str]) -> None:
+    """Print wall time and peak memory of a sample of 200 characters, and of merely importing PyTorch."""
+    with tempfile.TemporaryDirectory() as directory:
+        model = harness.train_briefly(directory, env)
         commands = {
-            "charlstm sample -n 200 (1 x 256)": [charlstm, "sample", "--ckpt", model, "-n", "200"],
+            "charlstm sample -n 200 (1 x 256)": [harness.CHARLSTM, "sample", "--ckpt", model, "-n", "200"],
             "python -c 'import torch'": [sys.executable, "-c", "import torch"],
         }
-        results: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-        for _ in range(rounds + 1):
-            for name, command in commands.items():
-                results[name].append(_time_and_memory(command, env))
-    print(f"\n{'':<36}{'s':>8}{'MB at most':>12}")
-    for name, pairs in results.items():
-        times, peaks = zip(*pairs[1:], strict=True)  # the first has read the files from disk
-        print(f"{name:<36}{statistics.median(times):>8.3f}{max(peaks):>12.0f}")
-
-
-def _time_and_memory(command: list[str], env: dict[str, str]) -> tuple[float, float]:
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begun
-    if status:
-        raise SystemExit(f"{command} has failed")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+        tasks = {name: partial(harness.run_command, command, env) for name, command in commands.items()}
+        results = harness.take_turns(tasks, rounds)
+    print()
+    table = harness.Table({"seconds": ".3f", "peak, MB": ".0f"}, labels=commands)
+    for name, usages in results.items():
+        seconds, peaks = zip(*usages, strict=True)
+        table.row(statistics.median(seconds), max(peaks), label=name)
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True)
-@click.option("--seconds", default=0.4, show_default=True, help="Length of a turn.")
-@click.option("--keep-environment", is_flag=True, help="Keep what the environment says to OpenBLAS.")
-@click.option("--worker", nargs=4, hidden=True)
-def main(rounds: int, seconds: float, keep_environment: bool, worker: tuple[str, ...] | None) -> None:
-    """Compare the speed of sampling with PyTorch's."""
+@harness.turn_options(rounds=5, seconds=0.4)
+@harness.shape_options("HLB")
+def main(
+    rounds: int,
+    seconds: float,
+    keep_environment: bool,
+    shapes: list[tuple[int, ...]],
+    baseline: Path | None,
+    worker: tuple[str, ...] | None,
+) -> None:
+    """Compare the speed of sampling with PyTorch's, or with that of another checkout, shape by shape.
+
+    Without --shape and --baseline, whole commands are measured too.
+    """
     if worker:
-        serve(SAMPLERS[worker[0]](*map(int, worker[1:])))
+        harness.serve(SAMPLERS[worker[0]](*map(int, worker[1:])))
         return
-    env = environment(keep_environment)
-    print(f"V {V}, {available_cores()} cores, OpenBLAS {kernels(env)}, NumPy {np.__version__}; characters per second")
-    columns = ("charlstm", "PyTorch", "charlstm/PyTorch", "spread")
-    print(f"{'H':>5}{'L':>5}{'B':>5}" + "".join(f"{column:>18}" for column in columns))
-    for B in (1, 64):
-        for H, L in SHAPES:
-            times = measure(__file__, list(SAMPLERS), (H, L, B), rounds, seconds, env)
-            ratios = sorted(theirs / ours for ours, theirs in zip(times["charlstm"], times["pytorch"], strict=True))
-            ours, theirs = (B * STEPS_PER_CALL / statistics.median(times[kind]) for kind in SAMPLERS)
-            print(
-                f"{H:>5}{L:>5}{B:>5}{ours:>18,.0f}{theirs:>18,.0f}{statistics.median(ratios):>18.2f}"
-                f"{ratios[0]:>11.2f} - {ratios[-1]:.2f}",
-                flush=True,
-            )
-    from_the_shell(2 * rounds, env)
+    turns = harness.Turns(rounds, seconds, harness.clean_environment(keep_environment))
+    if baseline:
+        call = f"{STEPS_PER_CALL} characters of each text"
+        harness.compare_with_baseline(__file__, call, "HLB", shapes or SHAPES, baseline, turns)
+        return
+    compare_with_pytorch(shapes or SHAPES, turns)
+    if not shapes:
+        measure_commands(2 * rounds, turns.env)
 
 
 if __name__ == "__main__":

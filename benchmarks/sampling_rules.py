@@ -1,80 +1,78 @@
-"""What filters, guides and batches cost in characters per second, and scoring against training's way forward."""
+"""What filters, constraints and batches cost in characters per second; and scoring against training's forward pass."""
 
-import statistics
-import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from statistics import median
+from typing import Any
 
 import click
+import harness
 import numpy as np
 
-from charlstm import Choice, corpus_from_text, read_corpus
-from charlstm.batches import Window
-from charlstm.config import ModelConfig
-from charlstm.copying import index_of
-from charlstm.model import new_model
-from charlstm.patterns import Automaton
-from charlstm.sampling import Rules, begin, write_texts
-from charlstm.training import eval_streams, surprises
+from charlstm import LanguageModel, SamplingParams, read_corpus
+from charlstm.config.settings import ModelConfig
+from charlstm.network.char_lstm import init_network
+from charlstm.text.batches import Window
 
-
-def in_turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Run functions in turns; return the median of each one's seconds."""
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds + 1):
-        for name, function in functions.items():
-            begun = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
+SCORED_CHARS = 1_000_000
 
 
 @click.command()
-@click.argument("corpus", default="@tweets")
+@click.argument("corpus_path", metavar="[CORPUS]", default="@tweets")
 @click.option("--hidden-size", default=256, show_default=True)
 @click.option("--length", default=300, show_default=True, help="Characters of each text.")
 @click.option("--rounds", default=5, show_default=True)
-def main(corpus: str, hidden_size: int, length: int, rounds: int) -> None:
-    """Measure sampling with each filter and guide, and scoring, on CORPUS with fresh weights."""
-    text = read_corpus(corpus)
-    vocab, ids = text.vocab, text.ids
-    model = new_model(ModelConfig(hidden_size=hidden_size), len(vocab), np.random.default_rng(0))
-    start, index = begin(model, vocab), index_of(ids, 20)
-    pattern = Automaton(f"[^é]{{{length}}}", vocab)
-    cases = {
-        "plain": (Choice(), Rules()),
-        "top-k": (Choice(top_k=10), Rules()),
-        "typical": (Choice(typical=0.9), Rules()),
-        "top-p": (Choice(top_p=0.9), Rules()),
-        "min-p": (Choice(min_p=0.05), Rules()),
-        "repetition penalty": (Choice(), Rules(repetition_penalty=1.0)),
-        "no-copy 20": (Choice(), Rules(no_copy=index)),
-        "pattern": (Choice(), Rules(pattern=pattern)),
+def main(corpus_path: str, hidden_size: int, length: int, rounds: int) -> None:
+    """Measure sampling with each filter and constraint, and scoring, on CORPUS with initial weights."""
+    print(harness.describe_machine())
+    corpus = read_corpus(corpus_path)
+    network = init_network(ModelConfig(hidden_size=hidden_size), len(corpus.vocab), np.random.default_rng(0))
+    model = LanguageModel(network, corpus.vocab)
+    prefix = model.read()
+    cases: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "top-k": {"top_k": 10},
+        "typical": {"typical": 0.9},
+        "top-p": {"top_p": 0.9},
+        "min-p": {"min_p": 0.05},
+        "repetition penalty": {"repetition_penalty": 1.0},
+        "no-copy 20": {"no_copy": 20},
+        "pattern": {"pattern": f"[^é]{{{length}}}"},
     }
-    print(f"{'1 x ' + str(hidden_size):<20}" + "".join(f"{f'{B} at once':>16}{'of plain':>10}" for B in (1, 64)))
+    samplers = {
+        name: model.sampler(SamplingParams(length=length, temperature=1, **params), corpus)
+        for name, params in cases.items()
+    }
 
-    def task(B: int, choice: Choice, rules: Rules) -> Callable[[], object]:
-        return lambda: write_texts(
-            model, vocab, start, length, [np.random.default_rng(seed) for seed in range(B)], choice, rules
-        )
+    def sample(name: str, B: int) -> object:
+        return samplers[name].generate_batch(prefix, [np.random.default_rng(seed) for seed in range(B)])
 
-    times = {B: in_turns({name: task(B, *case) for name, case in cases.items()}, rounds) for B in (1, 64)}
-    for name in cases:
-        columns = [f"{B * length / times[B][name]:>16,.0f}{times[B]['plain'] / times[B][name]:>10.2f}" for B in (1, 64)]
-        print(f"{name:<20}" + "".join(columns))
+    for B in (1, 64):
+        seconds = time_in_turns({name: partial(sample, name, B) for name in cases}, rounds)
+        print(f"\n1 x {hidden_size}, {B} at once")
+        table = harness.Table({"characters/s": ",.0f", "of plain": ".2f"}, labels=cases)
+        for name in cases:
+            table.row(B * length / seconds[name], seconds["plain"] / seconds[name], label=name)
 
-    scored = corpus_from_text(vocab.decode(np.tile(ids, 1 + 1_000_000 // len(ids))[:1_000_000])).with_vocab(vocab)[0]
-    window = Window(*(np.resize(scored.astype(np.intp), (64, 64)) for _ in range(2)))
-    state = model.zero_state(64)
+    scored = replace(corpus, ids=np.resize(corpus.ids, SCORED_CHARS))
+    window = Window(*(np.resize(scored.ids.astype(np.intp), (64, 64)) for _ in range(2)))
+    state = network.zero_state(64)
 
-    def forward() -> None:
-        for _ in range(len(scored) // window.x.size):
-            model.loss(window, state)
+    def read_forward() -> None:
+        for _ in range(SCORED_CHARS // window.x.size):
+            network.loss(window, state)
 
-    both = in_turns({"score": lambda: surprises(model, scored, eval_streams(scored)), "forward": forward}, rounds)
-    print(
-        f"\nscoring {len(scored):,} characters: {both['score']:.2f} s, {len(scored) / both['score']:,.0f} characters/s;"
-    )
-    print(f"training's way forward, 64 streams of 64: {len(scored) / both['forward']:,.0f} characters/s")
+    seconds = time_in_turns({"score": lambda: model.score(scored), "forward": read_forward}, rounds)
+    speeds = {name: f"{SCORED_CHARS / s:,.0f} characters/s" for name, s in seconds.items()}
+    print(f"\nscoring {SCORED_CHARS:,} characters: {seconds['score']:.2f} s, {speeds['score']}")
+    print(f"training's forward pass, 64 streams of 64: {speeds['forward']}")
+
+
+def time_in_turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median of the seconds that each function takes."""
+    tasks = {name: partial(harness.time_call, function) for name, function in functions.items()}
+    return {name: median(seconds) for name, seconds in harness.take_turns(tasks, rounds).items()}
 
 
 if __name__ == "__main__":

@@ -1,24 +1,17 @@
 """How time and memory grow: microseconds per character against H, L, B and T; peak memory against the corpus.
 
-Time is that of a training step (forward, backward, clipping, Adam) on all cores, divided by its characters; one size
-is varied, the others stay as they are. Memory is that of `charlstm train` in its first steps, evaluations included: the
-peaks of all of its processes, added up. The corpora are made of the Python standard library's sources, over and over.
+Time is that of a training step (forward, backward, clipping, Adam) on all cores, divided by its characters. One size
+varies, the others stay fixed. Memory is that of `charlstm train` in its first steps, evaluations included: the peaks of
+all its processes, added up. The corpora repeat the sources of the Python standard library. Linux only: it reads /proc.
 """
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import numpy as np
-from turns import environment, kernels, measure
-
-from charlstm.workers import available_cores
+import harness
 
 BASE = {"H": 256, "L": 1, "B": 32, "T": 64}
 VARIED = {
@@ -30,52 +23,28 @@ VARIED = {
 NAMES = {"H": "hidden units", "L": "layers", "B": "streams", "T": "steps per window"}
 
 
-def times(rounds: int, seconds: float, env: dict[str, str]) -> Iterator[tuple[str, int, float]]:
-    """Yield what is varied, its size, and the microseconds per character."""
-    program = str(Path(__file__).parent / "train_speed.py")
-    for name, sizes in VARIED.items():
-        for size in sizes:
-            shape = BASE | {name: size}
-            results = measure(program, ["charlstm"], tuple(shape.values()), rounds, seconds, env)
-            yield name, size, 1e6 * statistics.median(results["charlstm"]) / (shape["B"] * shape["T"])
+def measure_time(size: dict[str, int], turns: harness.Turns) -> float:
+    """Return the microseconds per character of a training step."""
+    shape = BASE | size
+    worker = harness.Worker("train_speed.py", "charlstm", tuple(shape.values()))
+    seconds = statistics.median(harness.measure({"charlstm": worker}, turns)["charlstm"])
+    return 1e6 * seconds / (shape["B"] * shape["T"])
 
 
-def memory(megabytes: int, folder: Path, env: dict[str, str]) -> tuple[float, float]:
-    """Return the peak memory of training on a corpus of a size, in MB: without the workers, and in all."""
-    corpus, model = folder / "corpus.txt", folder / "model.npz"
-    _write_corpus(corpus, megabytes * 10**6)
-    command = [str(Path(sys.executable).parent / "charlstm"), "train", str(corpus), "-o", str(model), "--force", "-q"]
-    process = subprocess.Popen([*command, "--steps", "20", "--evals", "2"], env=env)
-    peaks: dict[int, float] = {}
-    while process.poll() is None:
-        for pid in (process.pid, *_children(process.pid)):
-            peaks[pid] = max(peaks.get(pid, 0), _peak(pid))
-        time.sleep(0.01)
-    if process.returncode:
-        raise SystemExit("training has failed")
-    return peaks[process.pid], sum(peaks.values())
+def measure_memory(megabytes: int, directory: Path, env: dict[str, str]) -> tuple[float, float]:
+    """Return the peak memory of training on a corpus of a size, in MB: of the main process, and of all."""
+    corpus, model = directory / "corpus.txt", directory / "model.npz"
+    write_corpus(corpus, megabytes * 10**6)
+    command = [harness.CHARLSTM, "train", str(corpus), "-o", str(model), "--force", "-q"]
+    return harness.measure_memory([*command, "--steps", "20", "--evals", "2"], env)
 
 
-def _write_corpus(path: Path, size: int) -> None:
+def write_corpus(path: Path, size: int) -> None:
     sources = b"".join(p.read_bytes() for p in sorted(Path(os.__file__).parent.glob("*.py")))
     text = sources.decode("utf-8", "ignore").encode("ascii", "ignore")
     with open(path, "wb") as file:
         while file.tell() < size:
             file.write(text[: size - file.tell()])
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:  # it has ended
-        return []
-
-
-def _peak(pid: int) -> float:
-    try:
-        return float(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
-    except (OSError, IndexError):  # it has ended
-        return 0.0
 
 
 def draw(path: str, by_size: list[tuple[str, int, float]], by_corpus: list[tuple[int, float]]) -> None:
@@ -105,27 +74,27 @@ def draw(path: str, by_size: list[tuple[str, int, float]], by_corpus: list[tuple
 
 
 @click.command()
-@click.option("--rounds", default=3, show_default=True)
-@click.option("--seconds", default=0.4, show_default=True, help="Length of a turn.")
+@harness.turn_options(rounds=3, seconds=0.4)
 @click.option("--megabytes", default="1,10,100,1000", show_default=True, help="Sizes of the corpora.")
-@click.option("--picture", help="Draw it, for example to docs/scaling.svg.")
-@click.option("--keep-environment", is_flag=True, help="Keep what the environment says to OpenBLAS.")
-def main(rounds: int, seconds: float, megabytes: str, picture: str | None, keep_environment: bool) -> None:
+@click.option("--picture", help="Draw a picture, for example docs/scaling.svg.")
+def main(rounds: int, seconds: float, keep_environment: bool, megabytes: str, picture: str | None) -> None:
     """Measure how time and memory grow."""
-    env = environment(keep_environment)
-    print(f"V 96, {available_cores()} cores, OpenBLAS {kernels(env)}, NumPy {np.__version__}")
-    print(f"\n{'varied':<20}{'size':>8}{'µs per character':>20}    (otherwise {BASE})")
+    turns = harness.Turns(rounds, seconds, harness.clean_environment(keep_environment))
+    print(harness.describe_machine(turns.env))
+    print(f"\nV 96; the fixed sizes are {', '.join(f'{name} {size}' for name, size in BASE.items())}")
+    table = harness.Table({"size": "d", "µs per character": ".2f"}, labels=NAMES.values())
     by_size = []
-    for name, size, value in times(rounds, seconds, env):
-        by_size.append((name, size, value))
-        print(f"{NAMES[name]:<20}{size:>8}{value:>20.2f}", flush=True)
-    print(f"\n{'corpus, MB':<20}{'peak, MB':>10}{'with the workers':>20}")
+    for name, size in ((name, size) for name, sizes in VARIED.items() for size in sizes):
+        by_size.append((name, size, measure_time({name: size}, turns)))
+        table.row(*by_size[-1][1:], label=NAMES[name])
+    print()
+    table = harness.Table({"corpus, MB": "d", "peak, MB": ".0f", "of all processes": ".0f"})
     by_corpus = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         for size in map(int, megabytes.split(",")):
-            alone, together = memory(size, Path(folder), env)
-            by_corpus.append((size, together))
-            print(f"{size:<20}{alone:>10.0f}{together:>20.0f}", flush=True)
+            own, total = measure_memory(size, Path(directory), turns.env)
+            by_corpus.append((size, total))
+            table.row(size, own, total)
     if picture:
         draw(picture, by_size, by_corpus)
 

@@ -1,43 +1,35 @@
-"""How long it takes from the shell: `charlstm --help`, and a sample of 200 characters."""
+"""How long commands take from the shell: `charlstm --help`, and a sample of 200 characters."""
 
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from pathlib import Path
+from functools import partial
 
-ROUNDS = 15
-CHARLSTM = str(Path(sys.executable).parent / "charlstm")
-
-
-def seconds(*command: str) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
+import click
+import harness
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        model = str(Path(folder) / "model.npz")
-        small = (CHARLSTM, "train", "@tweets", "--steps", "1", "--eval-chars", "1000", "-q", "-o", model)
-        seconds(*small)
+@click.command()
+@click.option("--rounds", default=15, show_default=True)
+def main(rounds: int) -> None:
+    """Print the wall time of commands, from their start to their end."""
+    print(harness.describe_machine())
+    with tempfile.TemporaryDirectory() as directory:
+        model = harness.train_briefly(directory)
         commands = {
-            "python -c pass": (sys.executable, "-c", "pass"),
-            "charlstm --help": (CHARLSTM, "--help"),
-            "charlstm train --help": (CHARLSTM, "train", "--help"),
-            "python -c 'import numpy'": (sys.executable, "-c", "import numpy"),
-            "charlstm sample -n 200 (1 x 256)": (CHARLSTM, "sample", "--ckpt", model, "-n", "200"),
+            "python -c pass": [sys.executable, "-c", "pass"],
+            "charlstm --help": [harness.CHARLSTM, "--help"],
+            "charlstm train --help": [harness.CHARLSTM, "train", "--help"],
+            "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
+            "charlstm sample -n 200 (1 x 256)": [harness.CHARLSTM, "sample", "--ckpt", model, "-n", "200"],
         }
-        times: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(ROUNDS):  # in turns, so that a slow minute hits all of them
-            for name, command in commands.items():
-                times[name].append(seconds(*command))
-    print(f"Python {platform.python_version()} on {platform.machine()}, {ROUNDS} rounds, wall seconds")
-    print(f"{'':<36}{'least':>8}{'median':>8}{'most':>8}")
-    for name, values in times.items():
-        print(f"{name:<36}{min(values):>8.3f}{statistics.median(values):>8.3f}{max(values):>8.3f}")
+        tasks = {name: partial(harness.run_command, command) for name, command in commands.items()}
+        results = harness.take_turns(tasks, rounds)
+    print(f"{rounds} rounds, seconds")
+    table = harness.Table(dict.fromkeys(("min", "median", "max"), ".3f"), labels=commands)
+    for name, usages in results.items():
+        seconds = [usage.seconds for usage in usages]
+        table.row(min(seconds), statistics.median(seconds), max(seconds), label=name)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,26 @@
-"""One training step of charlstm against PyTorch's, in processes that take turns; and against the products alone.
+"""The time of a training step: charlstm against PyTorch or an older charlstm, and against the matrix products alone.
 
 A step is forward, backward, clipping and Adam, in float32, on all cores. PyTorch runs `nn.LSTM` on one-hot vectors
 (taken from an identity embedding), a linear output, cross entropy, `clip_grad_norm_` and `Adam(fused=True)`. The floor
-is the time of the step's matrix products in NumPy and nothing else, as BLAS does them when it is left alone.
+is the time of the step's matrix products in NumPy and nothing else, with the threads that BLAS uses by default.
 """
 
-import math
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 
 import click
+import harness
 import numpy as np
-from turns import environment, kernels, measure, serve
 
-from charlstm.batches import Window
-from charlstm.config import ModelConfig, TrainConfig
-from charlstm.model import new_model
+from charlstm.config.settings import ModelConfig, TrainConfig
+from charlstm.network.char_lstm import init_network
+from charlstm.network.parallel import DataParallel, available_cores
 from charlstm.optim import Optimizer, clip_by_global_norm
-from charlstm.workers import Workers, available_cores
+from charlstm.text.batches import Window
 
 V = 96
-SHAPES = [
+SHAPES: list[tuple[int, ...]] = [
     # H, L, B, T
     (128, 1, 64, 64),
     (128, 2, 64, 64),
@@ -33,22 +33,30 @@ SHAPES = [
     (512, 2, 64, 128),
     (1024, 1, 64, 128),
 ]
+COLUMNS = {
+    **dict.fromkeys("HLBT", "d"),
+    **dict.fromkeys(("charlstm", "PyTorch", "products"), ".2f"),
+    "PyTorch/ours": ".3f",
+    "range of ratios": "s",
+    "ours/products": ".2f",
+    "GFLOP/s": ".0f",
+}
 
 
 def charlstm_step(H: int, L: int, B: int, T: int) -> Callable[[], object]:
     rng = np.random.default_rng(0)
-    model = new_model(ModelConfig(hidden_size=H, num_layers=L), V, rng)
-    workers = Workers(model, available_cores())
-    adam = Optimizer(model.params, TrainConfig())
+    network = init_network(ModelConfig(hidden_size=H, num_layers=L), V, rng)
+    parallel = DataParallel(network, available_cores())
+    optimizer = Optimizer(network.params, TrainConfig())
     ids = rng.integers(0, V, (T + 1, B))
     window = Window(ids[:-1], ids[1:])
-    state = model.zero_state(B)
+    state = network.zero_state(B)
 
     def step() -> None:
         nonlocal state
-        _, grads, state = workers.loss_and_grads(window, state)
+        _, grads, state = parallel.loss_and_grads(window, state)
         clip_by_global_norm(grads, 1.0)
-        adam.update(model.params, grads, 1e-4)
+        optimizer.update(network.params, grads, 1e-4)
 
     return step
 
@@ -94,7 +102,7 @@ def products_step(H: int, L: int, B: int, T: int) -> Callable[[], object]:
                 np.matmul(w, h, out=product)
                 np.matmul(w.T, dgates, out=dh)
             np.matmul(dgates_all, hs.T, out=dw)
-            if layer:  # the layer below is the input: forward, its error, and the weights' gradient
+            if layer:  # the layer below is the input: forward, its gradient, and that of the weights
                 np.matmul(w, hs, out=products)
                 np.matmul(w.T, dgates_all, out=dhs)
                 np.matmul(dgates_all, hs.T, out=dw)
@@ -112,52 +120,41 @@ def useful_flop(H: int, L: int, B: int, T: int) -> float:
 STEPS = {"charlstm": charlstm_step, "pytorch": pytorch_step, "products": products_step}
 
 
-@click.command()
-@click.option("--rounds", default=7, show_default=True)
-@click.option("--seconds", default=0.5, show_default=True, help="Length of a turn.")
-@click.option("--shape", "chosen", multiple=True, help="H,L,B,T; all that are listed unless given.")
-@click.option("--keep-environment", is_flag=True, help="Keep what the environment says to OpenBLAS.")
-@click.option("--worker", nargs=5, hidden=True)
-def main(
-    rounds: int, seconds: float, chosen: tuple[str, ...], keep_environment: bool, worker: tuple[str, ...] | None
-) -> None:
-    """Compare the time of a training step with PyTorch's, shape by shape."""
-    if worker:
-        serve(STEPS[worker[0]](*map(int, worker[1:])))
-        return
-    env = environment(keep_environment)
-    print(f"V {V}, {available_cores()} cores, OpenBLAS {kernels(env)}, NumPy {np.__version__}; ms per step")
-    columns = (
-        "H",
-        "L",
-        "B",
-        "T",
-        "charlstm",
-        "PyTorch",
-        "products",
-        "PyTorch/ours",
-        "spread",
-        "ours/products",
-        "GFLOP/s",
-    )
-    print("".join(f"{column:>14}" if len(column) > 4 else f"{column:>5}" for column in columns))
-    ratios = []
-    for shape in [tuple(map(int, text.split(","))) for text in chosen] or SHAPES:
-        times = measure(__file__, list(STEPS), shape, rounds, seconds, env)
-        pairs = sorted(theirs / ours for ours, theirs in zip(times["charlstm"], times["pytorch"], strict=True))
-        floors = [ours / floor for ours, floor in zip(times["charlstm"], times["products"], strict=True)]
-        ours, theirs, floor = (1000 * statistics.median(times[kind]) for kind in STEPS)
-        ratio = statistics.median(pairs)
+def compare_with_pytorch(shapes: list[tuple[int, ...]], turns: harness.Turns) -> None:
+    print(f"{harness.describe_machine(turns.env, 'torch')}\nV {V}, ms per training step")
+    table, ratios = harness.Table(COLUMNS), []
+    for shape in shapes:
+        times = harness.measure({kind: harness.Worker(__file__, kind, shape) for kind in STEPS}, turns)
+        ratio, spread = harness.compare(times["pytorch"], times["charlstm"])
+        to_floor, _ = harness.compare(times["charlstm"], times["products"])
         if shape[2] >= 16:
             ratios.append(ratio)
-        print(
-            "".join(f"{size:>5}" for size in shape)
-            + f"{ours:>14.2f}{theirs:>14.2f}{floor:>14.2f}{ratio:>14.3f}{pairs[0]:>8.2f}-{pairs[-1]:.2f}"
-            + f"{statistics.median(floors):>15.2f}{useful_flop(*shape) / ours / 1e6:>14.0f}",
-            flush=True,
-        )
+        ms = [1000 * statistics.median(times[kind]) for kind in STEPS]
+        table.row(*shape, *ms, ratio, spread, to_floor, useful_flop(*shape) / ms[0] / 1e6)
     if ratios:
-        print(f"geometric mean of PyTorch/ours where B >= 16: {math.prod(ratios) ** (1 / len(ratios)):.3f}")
+        print(f"geometric mean of PyTorch/ours where B >= 16: {statistics.geometric_mean(ratios):.3f}")
+
+
+@click.command()
+@harness.turn_options(rounds=7, seconds=0.5)
+@harness.shape_options("HLBT")
+def main(
+    rounds: int,
+    seconds: float,
+    keep_environment: bool,
+    shapes: list[tuple[int, ...]],
+    baseline: Path | None,
+    worker: tuple[str, ...] | None,
+) -> None:
+    """Compare the time of a training step with PyTorch's, or with that of another checkout, shape by shape."""
+    if worker:
+        harness.serve(STEPS[worker[0]](*map(int, worker[1:])))
+        return
+    turns = harness.Turns(rounds, seconds, harness.clean_environment(keep_environment))
+    if baseline:
+        harness.compare_with_baseline(__file__, "training step", "HLBT", shapes or SHAPES, baseline, turns)
+    else:
+        compare_with_pytorch(shapes or SHAPES, turns)
 
 
 if __name__ == "__main__":

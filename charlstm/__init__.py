@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from charlstm.config.presets import load_config as load_config
     from charlstm.config.settings import Config as Config
     from charlstm.errors import CharlstmError as CharlstmError
+    from charlstm.errors import UsageError as UsageError
     from charlstm.sampling.language_model import LanguageModel as LanguageModel
     from charlstm.sampling.language_model import Score as Score
     from charlstm.sampling.params import SamplingParams as SamplingParams
@@ -44,6 +45,7 @@ _MODULES = {
     "Run": "storage.run",
     "SamplingParams": "sampling.params",
     "Score": "sampling.language_model",
+    "UsageError": "errors",
     "Vocab": "text.vocab",
     "corpus_from_text": "text.corpus",
     "load": "storage.checkpoint",

@@ -1,4 +1,4 @@
-"""Download tiny shakespeare (1.1 MB), as Andrej Karpathy published it with char-rnn, and verify it."""
+"""Download tiny shakespeare (1.1 MB), as published by Andrej Karpathy with char-rnn, and verify its SHA-256."""
 
 import hashlib
 import sys
@@ -13,8 +13,8 @@ try:
     with urllib.request.urlopen(URL, timeout=30) as response:
         data = response.read()
 except OSError as error:
-    sys.exit(f"{TARGET.name} could not be downloaded ({error}). Without a network, bring it yourself: {URL}")
+    sys.exit(f"{URL} could not be downloaded ({error}); fetch it on another machine and save it as {TARGET}")
 if hashlib.sha256(data).hexdigest() != SHA256:
-    sys.exit(f"{URL} is not what it was: its SHA-256 is not {SHA256}. Nothing was written.")
+    sys.exit(f"{URL} has changed: its SHA-256 is not {SHA256}; nothing was written")
 TARGET.write_bytes(data)
 print(f"{TARGET}: {len(data):,} bytes")

@@ -1,8 +1,9 @@
-"""Write sums as text, the classic exam of an LSTM: `01011101+01110100=011010001`, or `093+116=209`.
+"""Write sums as text, a classic test for an LSTM: `01011101+01110100=011010001`, or `093+116=209`.
 
-Two files: one to train on, and one of other sums to ask for. The first has 10,000 different sums of two numbers from
-0 to 127, ten times in ten orders, so that no order can be learnt by heart; its last tenth, which validates, has sums
-that are in neither. a+b and b+a are always in the same part. Needs nothing but Python.
+There are two files: a training text, and an exam of other sums. The training text has 10,000 distinct sums of two
+numbers from 0 to 127. It repeats them ten times in ten orders, so that no order can be memorised. Its last tenth, for
+validation, has sums that occur neither before it nor in the exam. a+b and b+a are always in the same part. Needs
+nothing but Python.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import random
 from pathlib import Path
 
 LARGEST = 127
-TO_TRAIN, TO_VALIDATE = 5_050, 500  # pairs; nearly all can be written in two orders
+TO_TRAIN, TO_VALIDATE = 5_050, 500  # pairs; most give two sums, a+b and b+a
 ROUNDS = 10
 
 
@@ -21,7 +22,7 @@ def line(a: int, b: int, *, decimal: bool) -> str:
 
 
 def texts(seed: int, *, decimal: bool) -> tuple[str, str]:
-    """Return the text to train on, and the text of the sums to ask for."""
+    """Return the training text, with its validation part at the end, and the exam."""
     rng = random.Random(seed)
     pairs = list(itertools.combinations_with_replacement(range(LARGEST + 1), 2))
     rng.shuffle(pairs)
@@ -36,11 +37,11 @@ def texts(seed: int, *, decimal: bool) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Write the two files."""
+    """Write the training text and the exam."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--decimal", action="store_true", help="write the numbers in decimal")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed writes the same files")
-    parser.add_argument("--folder", type=Path, default=Path(__file__).parent, help="where to write")
+    parser.add_argument("--decimal", action="store_true", help="write decimal numbers instead of binary")
+    parser.add_argument("--seed", type=int, default=1, help="random seed; the same seed writes the same files")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent, help="directory for the files")
     arguments = parser.parse_args()
     name = "addition-decimal" if arguments.decimal else "addition"
     for suffix, text in zip(("", "-exam"), texts(arguments.seed, decimal=arguments.decimal), strict=True):

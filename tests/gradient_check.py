@@ -1,4 +1,4 @@
-"""Gradients against finite differences."""
+"""Gradient check: compares gradients with finite differences."""
 
 from collections.abc import Callable
 
@@ -11,24 +11,24 @@ def relative_error(
     """Compare a gradient with central differences along random directions; return the largest relative error.
 
     Args:
-        loss: evaluated with `array` as it stands; `array` is moved and put back.
-        array: float64.
-        gradient: of the loss by `array`.
+        loss: computed from the current values of `array`.
+        array: float64; changed during the check, and restored.
+        gradient: of the loss with respect to `array`.
         rng: chooses the directions.
-        directions: how many.
+        directions: how many to check.
     """
-    kept, worst = array.copy(), 0.0
+    original, worst = array.copy(), 0.0
     for _ in range(directions):
         direction = rng.standard_normal(array.shape)
         direction /= np.linalg.norm(direction)
         slopes = []
         for step in (1e-3, 2e-3):
-            array[...] = kept + step * direction
+            array[...] = original + step * direction
             above = loss()
-            array[...] = kept - step * direction
+            array[...] = original - step * direction
             slopes.append((above - loss()) / (2 * step))
-        array[...] = kept
-        by_differences = (4 * slopes[0] - slopes[1]) / 3  # Richardson: the error is of the fourth order
+        array[...] = original
+        by_differences = (4 * slopes[0] - slopes[1]) / 3  # Richardson extrapolation: a fourth-order error
         by_gradient = float(np.sum(gradient * direction))
         worst = max(worst, abs(by_differences - by_gradient) / max(abs(by_differences), abs(by_gradient), 1e-12))
     return worst

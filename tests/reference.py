@@ -1,4 +1,7 @@
-"""The naive twin: one gate, one step, one character at a time, straight from the equations. Nothing is shared with it."""
+"""A reference implementation: one gate, one step, one character at a time, straight from the equations.
+
+It shares no code with the package.
+"""
 
 import itertools
 import math
@@ -18,7 +21,7 @@ def gate_rows(hidden_size: int) -> dict[str, range]:
 
 
 def cell(w_x, w_h, b, x, h, c):
-    """One step of one layer for one stream: lists of floats in, h and c out."""
+    """Return h and c after one step of one layer, for one stream; all are lists of floats."""
     H = len(h)
     rows = gate_rows(H)
     z = [
@@ -35,7 +38,7 @@ def cell(w_x, w_h, b, x, h, c):
 
 
 def losses(params, num_layers, ids, h0, c0):
-    """Losses in nats of each next character of one stream, and the state at the end: h and c by layer."""
+    """Return the loss of each next character of one stream in nats, and the final h and c by layer."""
     V = len(params["b_out"])
     h = [list(map(float, h0[layer])) for layer in range(num_layers)]
     c = [list(map(float, c0[layer])) for layer in range(num_layers)]
@@ -57,9 +60,20 @@ def losses(params, num_layers, ids, h0, c0):
 
 
 def lstm_gradients(w_x, w_h, b, xs, dhs, h0, c0, clip_error=0.0):
-    """Gradients of sum(dhs[t] * h[t]) for one layer and one stream, gate by gate and step by step.
+    """Return the gradients of sum(dhs[t] * h[t]) for one layer and one stream, gate by gate and step by step.
 
-    xs [T, E], dhs [T, H], h0 and c0 [H]. Returns dw_x, dw_h, db, dxs.
+    Args:
+        w_x: [4H, E].
+        w_h: [4H, H].
+        b: [4H].
+        xs: [T, E].
+        dhs: [T, H].
+        h0: [H].
+        c0: [H].
+        clip_error: clips the gradients of h and c at each step; 0 turns it off.
+
+    Returns:
+        dw_x, dw_h, db, dxs.
     """
     H, T = len(h0), len(xs)
     rows = {gate: np.array(list(r)) for gate, r in gate_rows(H).items()}
@@ -94,7 +108,7 @@ def lstm_gradients(w_x, w_h, b, xs, dhs, h0, c0, clip_error=0.0):
 
 @dataclass
 class Weight:
-    """One number that is learnt, with its moments."""
+    """One trainable number and its moments."""
 
     value: float
     m: float = 0.0
@@ -102,7 +116,7 @@ class Weight:
 
 
 def update(weight, grad, n, rate, *, optimizer, beta1, beta2, epsilon, momentum, nesterov, l2, weight_decay, **_):
-    """One update of one number, n counts from 1; each rule as its paper has it."""
+    """Apply update number n, from 1, to one weight, by the rule as published."""
     grad += l2 * weight.value
     if optimizer == "adam":
         weight.m = beta1 * weight.m + (1 - beta1) * grad

@@ -1,6 +1,7 @@
 """Messages on standard error: a progress bar on a terminal, plain lines elsewhere; formats shared by commands."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -133,17 +134,9 @@ class Log:
         """Append an evaluation."""
         if self._file is None:
             return
-        entry = {
-            "step": evaluation.step,
-            "epoch": evaluation.epoch,
-            "chars": evaluation.chars,
-            "elapsed_s": elapsed_s,
-            "train_loss": evaluation.train_loss,
-            "val_loss": evaluation.val_loss,
-            "val_bpc": None if evaluation.val_loss is None else bits(evaluation.val_loss),
-            "learning_rate": evaluation.learning_rate,
-            "chars_per_s": chars_per_s,
-        }
+        val_bpc = None if evaluation.val_loss is None else bits(evaluation.val_loss)
+        speed = {"elapsed_s": elapsed_s, "chars_per_s": chars_per_s, "val_bpc": val_bpc}
+        entry = dataclasses.asdict(evaluation) | speed
         try:
             self._file.write(as_json(entry) + "\n")
             self._file.flush()

@@ -4,7 +4,6 @@ import sys
 from dataclasses import dataclass, field
 
 from charlstm.config.kinds import (
-    boolean,
     check_settings,
     flag_of,
     integer,
@@ -13,6 +12,7 @@ from charlstm.config.kinds import (
     one_of,
     setting,
     settings_of,
+    switch,
     text,
 )
 from charlstm.config.settings import ENCODINGS, SEEDS
@@ -20,7 +20,7 @@ from charlstm.errors import UsageError
 from charlstm.sampling.params import SamplingParams
 
 _CHECKPOINT = setting("model.npz", name(), "Model file to load.", flag="--ckpt")
-_JSON = setting(False, boolean(), "Print JSON.", flag="--json", switch=True)
+_JSON = switch("Print JSON.", flag="--json")
 _NEEDS = {  # of `sample`
     "cite": ("corpus",),
     "corpus": ("no_copy", "cite"),
@@ -45,12 +45,10 @@ class TrainRequest:
 
     corpus: tuple[str, ...]
     out: str = setting("model.npz", name(), "Model file to write. It also holds all state to resume from.", short="-o")
-    resume: bool = setting(False, boolean(), "Resume the run saved in --out.", switch=True)
-    force: bool = setting(
-        False, boolean(), "Overwrite --out. With --resume, accept a corpus that differs.", switch=True
-    )
+    resume: bool = switch("Resume the run saved in --out.")
+    force: bool = switch("Overwrite --out. With --resume, accept a corpus that differs.")
     log: str | None = setting(None, name(), "Append one line of JSON per evaluation to this file.")
-    quiet: bool = setting(False, boolean(), "Print nothing but errors.", short="-q", switch=True)
+    quiet: bool = switch("Print nothing but errors.", short="-q")
 
 
 @dataclass(frozen=True)
@@ -66,28 +64,21 @@ class SampleRequest:
     beam: int = setting(0, integer(0, 10**4), "Search for the most likely text with a beam of N. 0 turns it off.")
     prime: str = setting("", text(), "Text to continue; - reads it from standard input.")
     prime_file: str | None = setting(None, name(), "File with the text to continue.")
-    hide_prime: bool = setting(False, boolean(), "Leave the prime out of the output.", switch=True)
+    hide_prime: bool = switch("Leave the prime out of the output.")
     unknown: str = setting(
         "error",
         one_of("error", "skip", "nearest"),
         "How to treat characters of the prime that are not in the vocabulary. nearest: e for é.",
     )
     corpus: str | None = setting(None, name(), "The training text, for --no-copy and --cite.")
-    cite: bool = setting(
-        False,
-        boolean(),
-        "Report the longest substring of each text that occurs in --corpus, and its line.",
-        switch=True,
-    )
+    cite: bool = switch("Report the longest substring of each text found in --corpus.")
     encoding: str | None = setting(
         None, ENCODINGS, "Encoding of --corpus and --prime-file; by default that of the training text."
     )
     output: str | None = setting(None, name(), "Write to a file.", short="-o")
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
-    probs: bool = setting(
-        False, boolean(), "With --json, add the probability, rank and entropy of each character.", switch=True
-    )
+    probs: bool = switch("With --json, add the probability, rank and entropy of each character.")
 
     def __post_init__(self) -> None:
         """Reject flags that would have no effect or contradict each other."""
@@ -127,13 +118,9 @@ class ScoreRequest:
     by: str | None = setting(
         None, one_of("file", "line", "document"), "Also score each part. Blank lines separate documents."
     )
-    sort: bool = setting(False, boolean(), "With --by, list the worst predicted parts first.", switch=True)
-    highlight: bool = setting(
-        False, boolean(), "Print the text instead, with badly predicted characters in colour.", switch=True
-    )
-    exact: bool = setting(
-        False, boolean(), "Read the text in one stream, which is slow, instead of up to 64.", switch=True
-    )
+    sort: bool = switch("With --by, list the worst predicted parts first.")
+    highlight: bool = switch("Print the text instead, with badly predicted characters in colour.")
+    exact: bool = switch("Read the text in one stream, which is slow, instead of up to 64.")
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
 

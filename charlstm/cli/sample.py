@@ -145,10 +145,10 @@ def _open_output(request: SampleRequest) -> Iterator[TextIO]:
         with as_exits():
             if target.is_file() or not os.path.exists(path):
                 temporary_path(target).unlink(missing_ok=True)  # left by a killed process with the same id
-                with replace_file(path) as binary, io.TextIOWrapper(binary, **_AS_TEXT) as file:
+                with replace_file(path) as binary:
+                    file = io.TextIOWrapper(binary, **_AS_TEXT)
                     yield file
-                    file.flush()
-                    file.detach()
+                    file.detach()  # writes the rest, and leaves closing to `replace_file`
             else:
                 with open(path, "w", **_AS_TEXT) as file:
                     yield file

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from charlstm.cli.output import Display, Log, SpikeDetector, say
 from charlstm.cli.requests import TrainRequest
 from charlstm.cli.signals import as_exits, collected
@@ -18,7 +16,6 @@ from charlstm.cli.summary import conclude, finish, introduce
 from charlstm.config.settings import LIMITS, Config
 from charlstm.errors import UsageError
 from charlstm.sampling.language_model import LanguageModel
-from charlstm.sampling.params import SamplingParams
 from charlstm.storage.atomic import remove_stale, temporary_path
 from charlstm.storage.checkpoint import load_run
 from charlstm.storage.lock import locked
@@ -149,8 +146,7 @@ def _sample(run: Run, report: Report) -> str:
     """Return a sample from the current weights."""
     assert run.training is not None
     model = LanguageModel(run.training.network, run.model.vocab)
-    prefix, sampler = model.read(), model.sampler(SamplingParams(length=_SAMPLE_CHARS, temperature=0.8))
-    return "".join(sampler.stream(prefix, np.random.default_rng([run.config.train.seed, report.step])))
+    return model.generate(length=_SAMPLE_CHARS, temperature=0.8, seed=(run.config.train.seed, report.step))
 
 
 @contextmanager

@@ -14,25 +14,15 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Kind:
-    """The values a setting takes.
+    """The values a setting takes."""
 
-    Attributes:
-        expects: the values in words, for error messages: "an integer from 1 to 64".
-        convert: turns text into a value, or raises ValueError.
-        holds: whether a value is one of them.
-        format: turns a value into text that `convert` reads back.
-        range: the bounds, as help shows them.
-        metavar: placeholder for a value in help; empty for a pair of flags, --x and --no-x.
-        quotable: whether YAML may quote a value.
-    """
-
-    expects: str
-    convert: Callable[[str], Any]
-    holds: Callable[[Any], bool]
-    format: Callable[[Any], str] = str
-    range: str = ""
-    metavar: str = ""
-    quotable: bool = False
+    expects: str  # in words, for error messages: "an integer from 1 to 64"
+    convert: Callable[[str], Any]  # text to a value, or ValueError
+    holds: Callable[[Any], bool]  # whether a value is one of them
+    format: Callable[[Any], str] = str  # a value to text that `convert` reads back
+    range: str = ""  # the bounds, for help
+    metavar: str = ""  # placeholder for a value in help; empty for a pair of flags, --x and --no-x
+    quotable: bool = False  # whether YAML may quote a value
 
     def check(self, value: Any) -> Any:
         """Return `value`, or raise ValueError saying what was expected."""
@@ -43,12 +33,9 @@ class Kind:
     def parse(self, text: str) -> Any:
         """Return the value of `text`, or raise ValueError saying what was expected."""
         try:
-            value = self.convert(text)
+            return self.check(self.convert(text))
         except ValueError:
             raise ValueError(f"{_quote(text)} is not {self.expects}") from None
-        if not self.holds(value):
-            raise ValueError(f"{_quote(text)} is not {self.expects}")
-        return value
 
     def coerce(self, value: Any) -> Any:
         """Return the value that `value` is, or stands for where it is text."""
@@ -134,32 +121,26 @@ def text(metavar: str = "TEXT") -> Kind:
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a dataclass that is also a flag.
-
-    Attributes:
-        name: of the field.
-        kind: the values it takes.
-        default: its value where none is given.
-        help: what it does, then when to use it.
-        short: a second flag, such as -n; "" for none.
-        flag: the flag, where it is not made from the name.
-        multiple: whether the flag may be repeated; the value is then a tuple.
-        switch: whether the flag takes no value and has no --no- form.
-    """
+    """A field of a dataclass that is also a flag."""
 
     name: str
     kind: Kind
     default: Any
-    help: str
-    short: str = ""
-    flag: str = ""
-    multiple: bool = False
-    switch: bool = False
+    help: str  # what it does, then when to use it
+    short: str = ""  # a second flag, such as -n
+    flag: str = ""  # the flag, if it does not follow from the name
+    multiple: bool = False  # whether the flag may be repeated; the value is a tuple
+    switch: bool = False  # whether the flag takes no value and has no --no- form
 
 
 def setting(default: Any, kind: Kind, help: str, **options: Any) -> Any:
     """Return a dataclass field that is a setting; `options` are fields of `Setting`."""
     return dataclasses.field(default=default, metadata={"kind": kind, "help": help, **options})
+
+
+def switch(help: str, **options: Any) -> Any:
+    """Return a field for a flag that takes no value; False unless given."""
+    return setting(False, boolean(), help, switch=True, **options)
 
 
 def settings_of(section: Any) -> Iterator[Setting]:

@@ -21,7 +21,7 @@ from charlstm.config.kinds import (
     settings_of,
 )
 from charlstm.config.strict_yaml import suggest
-from charlstm.errors import UsageError
+from charlstm.errors import UsageError, shorten
 
 DEFAULT_TIME_S = 120.0
 LIMITS = ("steps", "epochs", "time")  # a run has one of them
@@ -53,14 +53,11 @@ class ModelConfig:
     dropout: float = setting(
         0.0,
         number(0, 0.95),
-        "Dropout rate between layers and before the output, with one mask per window. "
-        "Try 0.2 to 0.5 if the validation loss starts to rise.",
+        "Dropout rate between layers and before the output. Try 0.2 to 0.5 in case of overfitting.",
     )
-    input_dropout: float = setting(0.0, number(0, 0.95), "Dropout rate on input characters, with one mask per window.")
+    input_dropout: float = setting(0.0, number(0, 0.95), "Dropout rate on input characters.")
     dropconnect: float = setting(
-        0.0,
-        number(0, 0.95),
-        "Dropout rate on recurrent weights, with one mask per window. Try 0.2 to 0.5 in long runs.",
+        0.0, number(0, 0.95), "Dropout rate on recurrent weights. Try 0.2 to 0.5 in long runs."
     )
     init: str = setting(
         "orthogonal",
@@ -81,14 +78,12 @@ class TrainConfig:
         16, integer(1, 65536), "Streams: places in the corpus read side by side. Multiples of 8 are fast."
     )
     seq_len: int = setting(
-        48,
-        integer(1, 65536),
-        "Characters per window: how far back gradients flow. The state is carried further than that.",
+        48, integer(1, 65536), "Characters per window: how far back gradients flow. The state carries further."
     )
     steps: int | None = setting(None, integer(1, 10**12), "Stop after N updates.")
     epochs: float | None = setting(None, number(0, 1e9, above=True), "Stop after X passes over the corpus.")
     time: float | None = setting(
-        None, duration(), "Stop after this long: 90s, 10m, 1.5h. Applies if neither steps nor epochs are given."
+        None, duration(), "Stop after this long: 90s, 10m, 1.5h. The default, without --steps and --epochs."
     )
     learning_rate: float = setting(0.01, number(0, 1000, above=True), "Peak learning rate.")
     schedule: str = setting(
@@ -115,23 +110,18 @@ class TrainConfig:
     ema_decay: float = setting(
         0.0,
         number(0, 0.9999999),
-        "Decay rate of an exponential moving average of the weights, such as 0.999. It is evaluated beside the "
-        "weights, and the better of the two is kept. 0 turns it off.",
+        "Decay rate of a moving average of the weights, such as 0.999. The better of weights and average is kept. "
+        "0 turns it off.",
     )
     clip_norm: float = setting(1.0, number(0, 1e9), "Clip gradients to this global norm. 0 turns it off.")
     clip_error: float = setting(
-        0.0,
-        number(0, 1e9),
-        "Clip each element of the gradients of h and c at every time step. 0 turns it off.",
+        0.0, number(0, 1e9), "Clip each element of the gradients of h and c at every time step. 0 turns it off."
     )
     carry_around: bool = setting(
         False, boolean(), "Carry the state from the end of the corpus to its start, instead of resetting it each epoch."
     )
     state_reset_prob: float = setting(
-        0.0,
-        number(0, 1),
-        "Probability that a stream's state is reset before a window, so that the model learns to start a text. "
-        "Try 0.05 if samples start without context.",
+        0.0, number(0, 1), "Probability of resetting the state of a stream before a window. Try 0.05 for short samples."
     )
     evals: int = setting(10, integer(1, 10000), "Evaluations per run, evenly spaced. The best weights are kept.")
     eval_chars: int = setting(
@@ -168,7 +158,7 @@ class Config:
 
     def __repr__(self) -> str:
         changed = {name: value for name, value in self.values().items() if value != SETTINGS[name].default}
-        return f"Config({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+        return f"Config().replace({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
     def values(self) -> dict[str, Any]:
         """Return every setting by name."""
@@ -196,7 +186,7 @@ class Config:
         sections: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             if name not in SETTINGS:
-                raise UsageError(f"there is no setting {name!r}{suggest(name, SETTINGS)}")
+                raise UsageError(f"there is no setting {shorten(name, 40)!r}{suggest(name, SETTINGS)}")
             try:
                 new = SETTINGS[name].kind.parse(value) if isinstance(value, str) else value
             except ValueError as error:

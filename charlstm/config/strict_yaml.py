@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 
 import yaml
 
-from charlstm.errors import UsageError
+from charlstm.errors import UsageError, shorten
 
 _MAX_BYTES = 20_000  # a configuration is a page, and PyYAML is slow
 
@@ -77,14 +77,14 @@ def _entries(text: str, file: str, sections: tuple[str, ...]) -> Iterator[Entry]
     for section, settings in _pairs(root, file, f"the sections {', '.join(sections)}"):
         if section.value not in sections:
             raise UsageError(
-                f"{_where(file, section)}: there is no section {section.value!r}{suggest(section.value, sections)}; "
+                f"{_where(file, section)}: there is no section {shorten(section.value, 40)!r}{suggest(section.value, sections)}; "
                 f"settings belong under {', '.join(name + ':' for name in sections)}"
             )
         if _is_empty(settings):
             continue
         for key, value in _pairs(settings, file, f"the settings of {section.value}:"):
             if not isinstance(value, yaml.ScalarNode):
-                raise UsageError(f"{_where(file, value)}: {key.value}: expected one value, got a {_shape(value)}")
+                raise UsageError(f"{_where(file, value)}: {_show(key)}: expected one value, got a {_shape(value)}")
             yield Entry(section.value, key.value, value.value, value.style is not None, _where(file, key))
 
 
@@ -111,9 +111,14 @@ def _pairs(node: yaml.Node, file: str, wanted: str) -> Iterator[tuple[yaml.Scala
         if not isinstance(key, yaml.ScalarNode):
             raise UsageError(f"{_where(file, key)}: expected a name, got a {_shape(key)}")
         if key.value in seen:
-            raise UsageError(f"{_where(file, key)}: duplicate key {key.value}")
+            raise UsageError(f"{_where(file, key)}: duplicate key {_show(key)}")
         seen.add(key.value)
         yield key, value
+
+
+def _show(key: yaml.ScalarNode) -> str:
+    name = shorten(key.value, 40)
+    return name if name.isidentifier() else repr(name)
 
 
 def _is_empty(node: yaml.Node) -> bool:

@@ -35,9 +35,7 @@ class Masks(NamedTuple):
         """Return the masks of some of the streams (views)."""
         inputs, outputs, recurrent = self
         return Masks(
-            inputs if inputs is None else inputs[which],
-            outputs if outputs is None else outputs[:, which],
-            recurrent,
+            inputs if inputs is None else inputs[which], outputs if outputs is None else outputs[:, which], recurrent
         )
 
 

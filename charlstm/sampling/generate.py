@@ -24,21 +24,13 @@ _PRIME_WINDOW = 256
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """What a network has read before a text, and the state it is in.
-
-    Attributes:
-        network: has read the ids.
-        vocab: of the ids.
-        ids: with a newline first, if the vocabulary has one.
-        state: after the ids [L, 1, H].
-        logits: of the next character [1, V].
-    """
+    """What a network has read before a text, and the state it is in."""
 
     network: CharLSTM
     vocab: Vocab
-    ids: Ids
-    state: State
-    logits: Floats
+    ids: Ids  # with a newline first, if the vocabulary has one
+    state: State  # after the ids [L, 1, H]
+    logits: Floats  # of the next character [1, V]
 
     def __repr__(self) -> str:
         return f"Prefix({len(self.ids):,} characters)"
@@ -72,41 +64,24 @@ def read_prime(network: CharLSTM, vocab: Vocab, prime: str = "") -> Prefix:
 
 
 class Step(NamedTuple):
-    """The next characters of B texts.
+    """The next characters of B texts."""
 
-    Attributes:
-        ids: [B].
-        logits: of the network [B, V].
-        texts: what each text gains for certain, since it cannot be part of a stop text.
-        ended: which texts ended before this character [B].
-        stuck: which of these ended without a match, because no character was allowed [B].
-    """
-
-    ids: IntArray
-    logits: Floats
-    texts: list[str]
-    ended: Bools
-    stuck: Bools
+    ids: IntArray  # [B]
+    logits: Floats  # of the network [B, V]
+    texts: list[str]  # what each text gains for certain, since it cannot be part of a stop text
+    ended: Bools  # which texts ended before this character [B]
+    stuck: Bools  # which of these ended without a match, because no character was allowed [B]
 
 
 @dataclass
 class Sample:
-    """A generated text.
+    """A generated text."""
 
-    Attributes:
-        text: without the prime.
-        chars: characters chosen, including those of a stop text.
-        log_probability: of these, in nats, by the network alone: without temperature, filters and constraints.
-        details: for each of these, the character, its probability, its rank (0 is the most likely) and the entropy of
-            the distribution in nats.
-        stuck: whether it ended without a match, because no character was allowed.
-    """
-
-    text: str = ""
-    chars: int = 0
-    log_probability: float = 0.0
-    details: list[tuple[str, float, int, float]] = field(default_factory=list)
-    stuck: bool = False
+    text: str = ""  # without the prime
+    chars: int = 0  # characters chosen, including those of a stop text
+    log_probability: float = 0.0  # of these, in nats, without temperature, filters and constraints
+    details: list[tuple[str, float, int, float]] = field(default_factory=list)  # see `_describe_choice`
+    stuck: bool = False  # whether it ended without a match, because no character was allowed
 
     @property
     def mean_log_probability(self) -> float:
@@ -301,6 +276,6 @@ def _draw_ends(match: MatchPattern, p: Float64s, rngs: Sequence[np.random.Genera
 
 
 def _describe_choice(log_p: Floats, id: np.intp) -> tuple[float, int, float]:
-    """Return the probability and the rank of an id, and the entropy of the distribution."""
+    """Return the probability and the rank of an id (0 is the most likely), and the entropy of all in nats."""
     p = np.exp(log_p)
     return float(p[id]), int(np.count_nonzero(p > p[id])), float(-(p * log_p).sum())

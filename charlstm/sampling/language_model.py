@@ -4,7 +4,7 @@ import io
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,24 +18,22 @@ from charlstm.sampling.params import SamplingParams
 from charlstm.text.corpus import Corpus, corpus_from_text
 from charlstm.text.vocab import Vocab
 
+Text = str | Corpus
+Seed = int | Sequence[int] | None
+
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How well a model predicts a text.
+    """How well a model predicts a text, without the characters that are not in its vocabulary.
 
-    Attributes:
-        ids: the text, without unknown characters.
-        losses: of each character in nats. The first character of a whole text has none: it only starts the state.
-        unknown_chars: characters left out because they are not in the vocabulary.
-        vocab: of the ids.
-        lengths: of the texts that were scored as one, without unknown characters.
+    The first character of a text has no loss: it only starts the state.
     """
 
-    ids: Ids
-    losses: Floats
-    unknown_chars: int
+    ids: Ids  # of the text
+    losses: Floats  # of each character but the first, in nats
+    unknown_chars: int  # left out
     vocab: Vocab
-    lengths: tuple[int, ...]
+    lengths: tuple[int, ...]  # of the texts that were scored as one
 
     def __repr__(self) -> str:
         return f"Score({self.nats_per_char:.4f} nats per character over {self.chars:,} characters)"
@@ -83,12 +81,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A network and the vocabulary it was trained with.
-
-    Attributes:
-        network: its weights.
-        vocab: its characters.
-    """
+    """A network and the vocabulary it was trained with."""
 
     network: CharLSTM
     vocab: Vocab
@@ -105,51 +98,37 @@ class LanguageModel:
         """Return the prefix that has read a prime; see `read_prime`."""
         return read_prime(self.network, self.vocab, prime)
 
-    def sampler(self, params: SamplingParams, corpus: str | Corpus | None = None) -> Sampler:
+    def sampler(self, params: SamplingParams, corpus: Text | None = None) -> Sampler:
         """Return a sampler, with the text that must not be copied; see `Sampler`."""
         ids = None if corpus is None else _as_corpus(corpus).encode_with(self.vocab)[0]
         return Sampler(self.network, self.vocab, params, ids)
 
     def stream(
-        self,
-        prime: str | Prefix = "",
-        params: SamplingParams | None = None,
-        *,
-        seed: int | None = None,
-        corpus: str | Corpus | None = None,
-        **changes: Any,
+        self, prime: str | Prefix = "", *, seed: Seed = None, corpus: Text | None = None, **params: Any
     ) -> Iterator[str]:
         """Yield a text as it is generated; see `generate`."""
-        params = replace(params or SamplingParams(), **changes)
-        prefix = self.read(prime) if isinstance(prime, str) else prime
-        return self.sampler(params, corpus).stream(prefix, np.random.default_rng(seed))
+        sampler = self.sampler(SamplingParams(**params), corpus)
+        return sampler.stream(self.read(prime) if isinstance(prime, str) else prime, np.random.default_rng(seed))
 
     def generate(
-        self,
-        prime: str | Prefix = "",
-        params: SamplingParams | None = None,
-        *,
-        seed: int | None = None,
-        corpus: str | Corpus | None = None,
-        **changes: Any,
+        self, prime: str | Prefix = "", *, seed: Seed = None, corpus: Text | None = None, **params: Any
     ) -> str:
         """Return a generated text, without the prime.
 
         Args:
             prime: the text to continue, or a prefix that was read before.
-            params: length, temperature and the rest; see `SamplingParams` for them and their defaults.
             seed: the same seed gives the same text. Without it, the text differs every time.
             corpus: the text that must not be copied, for `no_copy`.
-            changes: fields of `SamplingParams`, such as `temperature=0.5`, in place of those of `params`.
+            params: length, temperature and the other fields of `SamplingParams`.
 
         Raises:
             UnknownCharactersError: the prime has characters that are not in the vocabulary.
             UsageError: a value of `params` is out of range.
             CharlstmError: no character is allowed, or the predictions are not finite.
         """
-        return "".join(self.stream(prime, params, seed=seed, corpus=corpus, **changes))
+        return "".join(self.stream(prime, seed=seed, corpus=corpus, **params))
 
-    def score(self, *texts: str | Corpus, exact: bool = False) -> Score:
+    def score(self, *texts: Text, exact: bool = False) -> Score:
         """Return how well the model predicts a text.
 
         Unknown characters are left out and counted. Line endings are converted to LF.
@@ -172,11 +151,11 @@ class LanguageModel:
             raise CharlstmError("the weights have overflowed; predictions are not finite")
         return score
 
-    def score_lines(self, text: str | Corpus, *, exact: bool = False) -> list[Score]:
+    def score_lines(self, text: Text, *, exact: bool = False) -> list[Score]:
         """Return the score of each line of a text, each given the lines before it."""
         score = self.score(text, exact=exact)
         return score.split([len(line) for line in io.StringIO(score.text, newline="\n")])
 
 
-def _as_corpus(text: str | Corpus) -> Corpus:
+def _as_corpus(text: Text) -> Corpus:
     return corpus_from_text(text) if isinstance(text, str) else text

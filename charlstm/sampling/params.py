@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 
-from charlstm.config.kinds import boolean, check_settings, integer, name, number, setting
+from charlstm.config.kinds import check_settings, integer, name, number, setting, switch
 
 _TEMPERATURE, _MASS = number(0, sys.float_info.max), number(0, 1, above=True)
 
@@ -18,11 +18,7 @@ class SamplingParams:
 
     length: int = setting(500, integer(0, 10**12), "Characters to generate, at most.", short="-n")
     temperature: float = setting(
-        0.8,
-        _TEMPERATURE,
-        "1 samples from the model's distribution; lower is safer, higher is wilder; 0 always takes the most likely "
-        "character.",
-        short="-t",
+        0.8, _TEMPERATURE, "Lower is safer, higher is wilder; 0 always takes the most likely character.", short="-t"
     )
     temperature_at_start: float | None = setting(
         None, _TEMPERATURE, "Temperature for the first character of each word and line."
@@ -36,15 +32,13 @@ class SamplingParams:
         0.0, number(0, 1), "Drop characters below X times the top probability. 0 turns it off. Try 0.02."
     )
     repetition_penalty: float = setting(
-        0.0,
-        number(0, 1000),
-        "Penalty in nats for each character that extends a repeat. 0 turns it off. Try 1 if texts loop.",
+        0.0, number(0, 1000), "Penalty in nats for each character that extends a repeat. Try 1 if texts loop."
     )
     repetition_free: int = setting(16, integer(1, 2000), "Length of repeats that cost nothing.")
     stop: tuple[str, ...] = setting(
         (), name("TEXT"), "Stop before this text (\\n is a newline). May be repeated.", multiple=True
     )
-    keep_stop: bool = setting(False, boolean(), "Include the stop text.", switch=True)
+    keep_stop: bool = switch("Include the stop text.")
     lines: int = setting(0, integer(0, 10**12), "Stop after N lines. 0 turns it off.")
     pattern: str | None = setting(None, name("REGEX"), "Generate a text that matches this regular expression.")
     no_copy: int = setting(

@@ -1,12 +1,13 @@
 """Regular expressions as automata over a vocabulary: the characters that can come next, and the distance to a match.
 
-The expression is parsed by the private parser of Python's `re`. Nothing else in the package uses it.
+Expressions are parsed and single characters are matched by the private modules of Python's `re`, in this module only.
 """
 
 import re
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from re import _compiler as compiler  # type: ignore[attr-defined]
 from re import _constants as ops  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -20,14 +21,6 @@ from charlstm.text.vocab import Vocab
 _NEVER = 1 << 40  # distance where there is no match
 _MAX_CELLS = 10_000_000
 _MAX_NODES = 20_000  # of an expression; counted repeats are written out
-_CATEGORIES = {
-    ops.CATEGORY_DIGIT: r"\d",
-    ops.CATEGORY_NOT_DIGIT: r"\D",
-    ops.CATEGORY_SPACE: r"\s",
-    ops.CATEGORY_NOT_SPACE: r"\S",
-    ops.CATEGORY_WORD: r"\w",
-    ops.CATEGORY_NOT_WORD: r"\W",
-}
 _REFUSED = {
     ops.AT: "anchors (^, $, \\b)",
     ops.ASSERT: "lookahead and lookbehind",
@@ -63,10 +56,10 @@ class Automaton:
             with warnings.catch_warnings(action="ignore"):  # about syntax that may change its meaning
                 re.compile(expression)
                 parsed = parser.parse(expression)
-            self._flags = parsed.state.flags
-            if self._flags & ~(re.ASCII | re.DOTALL | re.UNICODE | re.VERBOSE):
+                self._parser_state = parsed.state
+            if parsed.state.flags & ~(re.ASCII | re.DOTALL | re.UNICODE | re.VERBOSE):
                 raise _NotSupportedError("flags other than a, s and x are not supported")
-            last = self._add(parsed, 0, "" if self._flags & re.DOTALL else "\n")
+            last = self._add(parsed, 0, parsed.state.flags)
         except (re.error, ValueError, OverflowError, RecursionError, _NotSupportedError) as error:
             reason = " ".join(str(error).split()) or "too deeply nested"
             raise UsageError(f"{shorten(expression)!r}: {reason}", "pattern") from None
@@ -153,43 +146,46 @@ class Automaton:
 
     # ---- from the expression to nodes
 
-    def _add(self, sequence: Any, node: int, any_but: str) -> int:
+    def _add(self, sequence: Any, node: int, flags: int) -> int:
         """Add the nodes of a part of an expression after one; return the last."""
         for op, argument in sequence:
-            node = self._add_item(op, argument, node, any_but)
+            node = self._add_item(op, argument, node, flags)
         return node
 
-    def _add_item(self, op: Any, argument: Any, node: int, any_but: str) -> int:
+    def _add_item(self, op: Any, argument: Any, node: int, flags: int) -> int:
         if op in (ops.MAX_REPEAT, ops.MIN_REPEAT):
             least, most, repeated = argument
-            return self._add_repetition(least, most, repeated, node, any_but)
+            return self._add_repetition(least, most, repeated, node, flags)
         if op is ops.BRANCH:
             end = self._new()
             for branch in argument[1]:
-                self._free[self._add(branch, self._new(node), any_but)].append(end)
+                self._free[self._add(branch, self._new(node), flags)].append(end)
             return end
         if op is ops.SUBPATTERN:
             _, added, removed, sequence = argument
             if (added | removed) & ~re.DOTALL:
                 raise _NotSupportedError("flags other than (?s:...) are not supported")
-            any_but = "" if added & re.DOTALL else "\n" if removed & re.DOTALL else any_but
-            return self._add(sequence, node, any_but)
+            flags = (flags | added) & ~removed
+            return self._add(sequence, node, flags)
+        if op in _REFUSED:
+            raise _NotSupportedError(f"{_REFUSED[op]} are not supported")
         target = self._new()
-        self._steps[node].append((self._mask(_predicate(op, argument, any_but, self._flags & re.ASCII)), target))
+        item = parser.SubPattern(self._parser_state, [(op, argument)])
+        self._steps[node].append((self._mask(compiler.compile(item, flags)), target))
         return target
 
-    def _add_repetition(self, least: int, most: int, sequence: Any, node: int, any_but: str) -> int:
+    def _add_repetition(self, least: int, most: int, sequence: Any, node: int, flags: int) -> int:
         for _ in range(least):
-            before, node = node, self._add(sequence, node, any_but)
+            before, node = node, self._add(sequence, node, flags)
             if node == before:  # the part is empty
                 return node
         if most is ops.MAXREPEAT:
             start = self._new(node)
-            self._free[self._add(sequence, start, any_but)].append(start)
+            self._free[self._add(sequence, start, flags)].append(start)
             return self._new(start)
         end = self._new(node)
         for _ in range(most - least):
-            before, node = node, self._add(sequence, node, any_but)
+            before, node = node, self._add(sequence, node, flags)
             self._free[node].append(end)
             if node == before:
                 return end
@@ -204,30 +200,11 @@ class Automaton:
             self._free[before].append(len(self._free) - 1)
         return len(self._free) - 1
 
-    def _mask(self, holds: Callable[[str], bool]) -> Bools:
-        mask = np.array([holds(character) for character in self._characters])
+    def _mask(self, item: re.Pattern[str]) -> Bools:
+        """Return which characters an item of one character matches [V]."""
+        mask = np.array([item.fullmatch(character) is not None for character in self._characters])
         return self._masks.setdefault(mask.tobytes(), mask)
 
 
 class _NotSupportedError(Exception):
     """An expression has a part that no automaton can represent."""
-
-
-def _predicate(op: Any, argument: Any, any_but: str, flags: int) -> Callable[[str], bool]:
-    """Return a function that says whether an item of an expression matches a character."""
-    if op is ops.LITERAL:
-        return lambda character: ord(character) == argument
-    if op is ops.NOT_LITERAL:
-        return lambda character: ord(character) != argument
-    if op is ops.ANY:
-        return lambda character: character != any_but
-    if op is ops.RANGE:
-        return lambda character: argument[0] <= ord(character) <= argument[1]
-    if op is ops.CATEGORY:
-        category = re.compile(_CATEGORIES[argument], flags)
-        return lambda character: category.fullmatch(character) is not None
-    if op is ops.IN:
-        negated = argument[0][0] is ops.NEGATE
-        parts = [_predicate(part_op, part, any_but, flags) for part_op, part in argument[negated:]]
-        return lambda character: any(part(character) for part in parts) != negated
-    raise _NotSupportedError(f"{_REFUSED.get(op, str(op))} are not supported")

@@ -1,10 +1,12 @@
 """A run from its file, read as untrusted input. `Run.save` writes it; docs/format.md describes it."""
 
+import dataclasses
 import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 
 import numpy as np
 
@@ -15,19 +17,27 @@ from charlstm.network.char_lstm import CharLSTM, State, param_shapes
 from charlstm.optim import Optimizer, moments_of
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.npz import DamagedError, NpzReader, demand
-from charlstm.storage.run import FORMAT, MAX_ROLLBACKS, VERSION, Evaluation, Run, TrainingState
+from charlstm.storage.run import COUNTERS, FORMAT, MAX_ROLLBACKS, VERSION, Evaluation, Run, TrainingState
 from charlstm.text.corpus import Fingerprint
 from charlstm.text.vocab import Vocab
 
 _MAX_HEADER_BYTES = 4_000_000  # parsed JSON can take twenty times as much
+_HEADER: dict[str, Any] = {  # other names are ignored, so that later versions can add optional ones
+    "config": dict,
+    "corpus": Fingerprint,
+    "best": Evaluation | None,
+    "history": list[Evaluation],
+    "training": dict | None,
+}
+_TRAINING = {
+    **{field.name: field.type for field in dataclasses.fields(TrainingState) if field.name in COUNTERS},
+    "updates": int,
+    "rng": dict,
+}
 
 
 def load(path: str | Path) -> LanguageModel:
-    """Return the model in a file: the best weights, and the vocabulary.
-
-    Raises:
-        CharlstmError: see `load_run`.
-    """
+    """Return the model in a file: the best weights, and the vocabulary. Raises what `load_run` raises."""
     return load_run(path).model
 
 
@@ -36,7 +46,7 @@ def load_run(path: str | Path) -> Run:
 
     Raises:
         UsageError: there is no such file, or it cannot be opened.
-        CharlstmError: it is not a checkpoint, is damaged, or was written by a newer version.
+        CharlstmError: it is not a checkpoint, is damaged, or was written by another version.
     """
     try:
         file = open(path, "rb")  # noqa: SIM115
@@ -52,7 +62,7 @@ def load_run(path: str | Path) -> Run:
 
 
 class _VersionError(Exception):
-    """The file is of a format that this version does not read."""
+    """The file has a format that this version does not read."""
 
 
 def _read(npz: NpzReader) -> Run:
@@ -62,14 +72,14 @@ def _read(npz: NpzReader) -> Run:
     shapes = param_shapes(config.model, len(vocab))
     kinds = ("params", *moments_of(config.train), *(("ema",) if config.train.ema_decay else ()))
     expected = {"header", "vocab", "counts", *shapes}
-    if header["training"]:
+    if header["training"] is not None:
         expected |= {f"training.{kind}.{name}" for kind in kinds for name in shapes} | {"training.h", "training.c"}
     demand(npz.names == expected, "missing or unexpected arrays")
-    history = [Evaluation(**entry) for entry in header["history"]]
-    best = header["best"] and Evaluation(**header["best"])
     model = LanguageModel(CharLSTM(config.model, _read_params(npz, "", shapes)), vocab)
+    best = None if header["best"] is None else Evaluation(**header["best"])
+    history = [Evaluation(**entry) for entry in header["history"]]
     run = Run(config, model, Fingerprint(**header["corpus"]), best, history)
-    if header["training"]:
+    if header["training"] is not None:
         arrays = {kind: _read_params(npz, f"training.{kind}.", shapes) for kind in kinds}
         run.training = _read_training(npz, run, header["training"], arrays)
     return run
@@ -78,6 +88,7 @@ def _read(npz: NpzReader) -> Run:
 def _read_training(npz: NpzReader, run: Run, header: dict[str, Any], arrays: dict[str, Any]) -> TrainingState:
     """Return the training state, given its arrays by kind and by parameter."""
     config = run.config
+    demand(_has_fields(header, _TRAINING), "missing or invalid training in its header")
     demand(header["rollbacks"] <= MAX_ROLLBACKS, "too many rollbacks")
     demand(header["step"] < 1 << 53, "too many steps")
     network, ema = CharLSTM(config.model, arrays.pop("params")), arrays.pop("ema", None)
@@ -87,38 +98,6 @@ def _read_training(npz: NpzReader, run: Run, header: dict[str, Any], arrays: dic
     demand(1 <= h.shape[1] <= config.train.batch_size, "invalid number of streams")
     state = State(h, _read_finite(npz, "training.c", h.shape))
     return TrainingState(network, optimizer, state, _restore_rng(header.pop("rng")), **header, ema=ema)
-
-
-# What the header holds: a type, a tuple of alternatives, names with their types, or a list of one thing. Other names at
-# the top level are ignored, so that later versions can add optional ones.
-_LOSS = (float, None)
-_EVALUATION = {
-    "step": int,
-    "epoch": float,
-    "chars": int,
-    "train_loss": _LOSS,
-    "val_loss": _LOSS,
-    "learning_rate": float,
-}
-_HEADER = {
-    "config": dict,
-    "corpus": {"chars": int, "sha256": str},
-    "best": (_EVALUATION, None),
-    "history": [_EVALUATION],
-    "training": (
-        {
-            "step": int,
-            "skipped": int,
-            "rollbacks": int,
-            "elapsed_s": float,
-            "loss_sum": float,
-            "loss_steps": int,
-            "updates": int,
-            "rng": dict,
-        },
-        None,
-    ),
-}
 
 
 def _read_header(npz: NpzReader) -> dict[str, Any]:
@@ -141,23 +120,26 @@ def _read_header(npz: NpzReader) -> dict[str, Any]:
 
 
 def _matches(value: object, kind: Any) -> bool:
-    if isinstance(kind, tuple):
-        return any(_matches(value, each) for each in kind)
-    if isinstance(kind, list):
-        return isinstance(value, list) and all(_matches(item, kind[0]) for item in value)
-    if isinstance(kind, dict):
-        return (
-            isinstance(value, dict)
-            and value.keys() == kind.keys()
-            and all(_matches(value[name], kind[name]) for name in kind)
-        )
-    if kind is None:
-        return value is None
+    """Return whether a JSON value is of a type: of the fields of a dataclass, an item of a union, or a plain type."""
+    if isinstance(kind, UnionType):
+        return any(_matches(value, each) for each in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_matches(item, *get_args(kind)) for item in value)
+    if dataclasses.is_dataclass(kind):
+        return _has_fields(value, {field.name: field.type for field in dataclasses.fields(kind)})
     if kind is int:
         return type(value) is int and 0 <= value < 2**63
     if kind is float:  # none of the numbers is negative; JSON's 1e999 is infinite
         return type(value) in (int, float) and 0 <= value <= sys.float_info.max  # type: ignore[operator]
-    return type(value) is kind
+    return value is None if kind is NoneType else type(value) is kind
+
+
+def _has_fields(value: object, kinds: dict[str, Any]) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == kinds.keys()
+        and all(_matches(value[name], kind) for name, kind in kinds.items())
+    )
 
 
 def _reject_constant(name: str) -> None:

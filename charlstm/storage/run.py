@@ -21,58 +21,42 @@ from charlstm.text.corpus import Corpus, Dataset, Fingerprint
 
 FORMAT, VERSION = "charlstm", 2
 MAX_ROLLBACKS = 2
+COUNTERS = ("step", "skipped", "rollbacks", "elapsed_s", "loss_sum", "loss_steps")  # of a training state
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of one evaluation.
+    """An evaluation after `step` windows, `epoch` passes over the training text and `chars` characters.
 
-    Attributes:
-        step: windows trained on so far.
-        epoch: passes over the training text so far.
-        chars: characters trained on so far.
-        train_loss: mean since the previous evaluation, in nats per character; None without updates since then.
-        val_loss: on the validation text, in nats per character; None without one, or if it is not finite.
-        learning_rate: of the last update.
+    Losses are in nats per character.
     """
 
     step: int
     epoch: float
     chars: int
-    train_loss: float | None
-    val_loss: float | None
-    learning_rate: float
+    train_loss: float | None  # mean since the previous evaluation; None without updates since then
+    val_loss: float | None  # on the validation text; None without one, or if it is not finite
+    learning_rate: float  # of the last update
 
 
 @dataclass(eq=False)
 class TrainingState:
     """What a run needs to resume as if never interrupted.
 
-    Attributes:
-        network: the current weights (the run itself has the best ones).
-        optimizer: the update rule and its moments.
-        state: the recurrent state at the end of the last window.
-        rng: source of all further randomness.
-        step: windows trained on so far, which determines the position in the text.
-        skipped: number of updates skipped in a row.
-        rollbacks: how often the run has returned to its best weights. Each halves the learning rate.
-        elapsed_s: seconds of training so far.
-        loss_sum: sum of the window losses since the last evaluation.
-        loss_steps: number of windows in that sum.
-        ema: exponential moving average of the weights, by parameter; None if the settings ask for none.
+    The step determines the position in the text. The run itself has the best weights.
     """
 
-    network: CharLSTM
+    network: CharLSTM  # the current weights
     optimizer: Optimizer
-    state: State
-    rng: np.random.Generator
-    step: int = 0
-    skipped: int = 0
-    rollbacks: int = 0
+    state: State  # at the end of the last window
+    rng: np.random.Generator  # source of all further randomness
+    step: int = 0  # windows trained on so far
+    skipped: int = 0  # updates skipped in a row
+    rollbacks: int = 0  # returns to the best weights, each of which halves the learning rate
     elapsed_s: float = 0.0
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    ema: dict[str, Floats] | None = None
+    loss_sum: float = 0.0  # of the windows since the last evaluation
+    loss_steps: int = 0  # the number of these windows
+    ema: dict[str, Floats] | None = None  # moving average of the weights, if the settings ask for one
 
     def arrays(self) -> dict[str, dict[str, Floats]]:
         """Return all arrays of the shapes of the parameters, by kind and by parameter."""
@@ -81,31 +65,21 @@ class TrainingState:
 
     def header(self) -> dict[str, Any]:
         """Return the rest as JSON values, but for the recurrent state."""
-        counters = ("step", "skipped", "rollbacks", "elapsed_s", "loss_sum", "loss_steps")
-        return {name: getattr(self, name) for name in counters} | {
-            "updates": self.optimizer.updates,
-            "rng": self.rng.bit_generator.state,
-        }
+        counters = {name: getattr(self, name) for name in COUNTERS}
+        return counters | {"updates": self.optimizer.updates, "rng": self.rng.bit_generator.state}
 
 
 @dataclass(eq=False)
 class Run:
-    """A training run, finished or not.
+    """A training run, finished or not: its settings, the best model so far, and the history of its evaluations.
 
-    Attributes:
-        config: its settings.
-        model: the best weights so far, and the vocabulary.
-        fingerprint: of the corpus.
-        best: the evaluation of the best weights; None before the first one.
-        history: all evaluations, in order.
-        training: what training needs to go on; None once the run is finished.
-        dataset: the corpus; None for a run from a file, until `use_corpus`.
+    `training` is None once the run is finished. `dataset` is None for a run from a file, until `use_corpus`.
     """
 
     config: Config
     model: LanguageModel
-    fingerprint: Fingerprint
-    best: Evaluation | None = None
+    fingerprint: Fingerprint  # of the corpus
+    best: Evaluation | None = None  # of the best weights
     history: list[Evaluation] = field(default_factory=list)
     training: TrainingState | None = None
     dataset: Dataset | None = None
@@ -129,10 +103,13 @@ class Run:
                 they refer to the old corpus.
 
         Raises:
-            CharlstmError: the corpus differs, and `force` is not given or it has unknown characters.
+            CharlstmError: the corpus differs, and `force` is not given, the run is finished, or it has unknown
+                characters.
         """
         if corpus.fingerprint != self.fingerprint:
-            corpus = self._convert(corpus, force)
+            corpus = self._adopt(corpus, force)
+        elif corpus.vocab != self.model.vocab:
+            raise CharlstmError("the vocabulary of this run does not belong to this corpus; its file was altered")
         self.dataset = corpus.split(self.config.data.val_fraction)
 
     def save(self, path: str | Path) -> None:
@@ -156,12 +133,16 @@ class Run:
         except OSError as error:
             raise CharlstmError(f"{path} could not be saved: {error.strerror or error}") from error
 
-    def _convert(self, corpus: Corpus, force: bool) -> Corpus:
-        """Return another corpus in the ids of the run's vocabulary, and adopt it."""
+    def _adopt(self, corpus: Corpus, force: bool) -> Corpus:
+        """Continue with another corpus; return it in the ids of the run's vocabulary."""
+        if self.training is None:
+            raise CharlstmError("the corpus differs from the one of this finished run; start a new run for it")
         if not force:
+            old, new = self.fingerprint, corpus.fingerprint
+            chars = "of the same length" if old.chars == new.chars else f"{new.chars:,} characters, not {old.chars:,}"
             raise CharlstmError(
-                f"the corpus differs from the one this run was started with ({len(corpus.ids):,} characters instead of "
-                f"{self.fingerprint.chars:,}): give the same files in the same order, or use force to accept this one"
+                f"the corpus differs from the one this run was started with ({chars}): give the same files in the "
+                "same order, or use force to accept this one"
             )
         ids, unknown = corpus.encode_with(self.model.vocab)
         if unknown:
@@ -170,8 +151,7 @@ class Run:
             )
         self.fingerprint = corpus.fingerprint
         self.best, self.history = None, []
-        if self.training:
-            self.model = LanguageModel(self.training.network.copy(), self.model.vocab)
+        self.model = LanguageModel(self.training.network.copy(), self.model.vocab)
         return Corpus(self.model.vocab, ids, corpus.fingerprint)
 
     def _members(self) -> Iterator[tuple[str, Array]]:

@@ -26,16 +26,11 @@ class Batches:
 
     Stream b starts where stream b - 1 ends, and each window where the previous one ends, so that the state carries
     over. The end of each stream, less than T characters, is not used.
-
-    Attributes:
-        ids: the text.
-        batch_size: B.
-        seq_len: T.
     """
 
     ids: Ids
-    batch_size: int
-    seq_len: int
+    batch_size: int  # B
+    seq_len: int  # T
 
     @property
     def windows_per_epoch(self) -> int:

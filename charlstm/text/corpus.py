@@ -13,33 +13,20 @@ _CHUNK = 1 << 20  # characters
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Identifies a corpus.
-
-    Attributes:
-        chars: its length.
-        sha256: hash of its UTF-8 form, as hexadecimal digits.
-    """
+    """Identifies a corpus."""
 
     chars: int
-    sha256: str
+    sha256: str  # of its UTF-8 form, as hexadecimal digits
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A corpus, split: what a run trains and validates on.
+    """A corpus, split: what a run trains and validates on."""
 
-    Attributes:
-        train_ids: the training part [N].
-        val_ids: the validation part, which follows it [M]; possibly empty.
-        vocab: the vocabulary of the ids.
-        fingerprint: of the whole corpus.
-        val_fraction: the fraction held out.
-    """
-
-    train_ids: Ids
-    val_ids: Ids
+    train_ids: Ids  # [N]
+    val_ids: Ids  # what follows, possibly nothing [M]
     vocab: Vocab
-    fingerprint: Fingerprint
+    fingerprint: Fingerprint  # of the whole corpus
     val_fraction: float
 
     def __repr__(self) -> str:
@@ -56,18 +43,12 @@ class Corpus:
     """A text as ids.
 
     Line endings are LF: CRLF and lone CR are converted. A byte-order mark is removed. Nothing else is changed.
-
-    Attributes:
-        vocab: the characters of the text.
-        ids: the text [N], in the narrowest type that holds the ids.
-        fingerprint: identifies the text.
-        line_endings: the kinds of line endings that the files had.
     """
 
     vocab: Vocab
-    ids: Ids
+    ids: Ids  # [N], in the narrowest type that holds them
     fingerprint: Fingerprint
-    line_endings: frozenset[str] = frozenset()
+    line_endings: frozenset[str] = frozenset()  # of the files
 
     def __repr__(self) -> str:
         return f"Corpus({len(self.ids):,} characters, {len(self.vocab)} distinct)"

@@ -31,22 +31,16 @@ class Outcome(Enum):
     """What became of the update of a step."""
 
     UPDATED = "updated"
-    SKIPPED = "skipped"  # the gradient was not finite
+    SKIPPED = "skipped"  # the loss or the gradient was not finite, or too large to square
     DIVERGED = "diverged"  # the weights are no longer finite
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """One window trained on.
+    """One window trained on."""
 
-    Attributes:
-        loss: of the window, in nats per character.
-        grad_norm: before clipping.
-        outcome: of the update.
-    """
-
-    loss: float
-    grad_norm: float
+    loss: float  # in nats per character
+    grad_norm: float  # before clipping
     outcome: Outcome
 
 
@@ -54,34 +48,23 @@ class StepResult:
 class Report:
     """One step of training.
 
-    Attributes:
-        step: windows trained on so far.
-        epoch: passes over the training text so far, including the fraction of the current one.
-        chars: characters trained on so far.
-        progress: fraction of the run completed, 0 to 1.
-        elapsed_s: seconds of training so far, including those before an interruption.
-        loss: of this window, in nats per character.
-        grad_norm: of this window, before clipping.
-        learning_rate: of this update.
-        skipped: whether the update was skipped, because the gradient was not finite.
-        rolled_back: whether the run returned to its best weights, because it had diverged. From here on it has half the
-            learning rate.
-        evaluation: the evaluation after this step; None if there was none.
-        is_best: whether the evaluation is the best so far.
+    `step` windows, `epoch` passes over the training text and `chars` characters have been trained on so far, in
+    `elapsed_s` seconds; `progress` is the fraction of the run completed, 0 to 1. `loss` is that of the window, in nats
+    per character, and `grad_norm` that of its gradient before clipping.
     """
 
     step: int
     epoch: float
     chars: int
     progress: float
-    elapsed_s: float
+    elapsed_s: float  # including the time before an interruption
     loss: float
     grad_norm: float
     learning_rate: float
-    skipped: bool
-    rolled_back: bool = False
-    evaluation: Evaluation | None = None
-    is_best: bool = False
+    skipped: bool  # no update, or one that made the weights non-finite
+    rolled_back: bool = False  # back to the best weights at half the learning rate, because training had diverged
+    evaluation: Evaluation | None = None  # the one after this step, if there was one
+    is_best: bool = False  # whether the evaluation is the best so far
 
     def __repr__(self) -> str:
         val_loss = self.evaluation and self.evaluation.val_loss
@@ -96,7 +79,8 @@ def new_run(config: Config, dataset: Dataset) -> Run:
         CharlstmError: nothing can be learned from this corpus.
     """
     if len(dataset.vocab) < 2:
-        raise CharlstmError("the corpus contains only one distinct character; there is nothing to learn")
+        content = "contains only one distinct character" if len(dataset.vocab) else "is empty"
+        raise CharlstmError(f"the corpus {content}; there is nothing to learn")
     batches = batches_for(config, dataset)
     rng = np.random.default_rng(config.train.seed)
     network = init_network(config.model, len(dataset.vocab), rng)
@@ -196,12 +180,7 @@ def is_out_of_patience(run: Run) -> bool:
 
 
 def _steps(
-    run: Run,
-    training: TrainingState,
-    batches: Batches,
-    val_ids: Ids,
-    model: DataParallel,
-    clock: Callable[[], float],
+    run: Run, training: TrainingState, batches: Batches, val_ids: Ids, model: DataParallel, clock: Callable[[], float]
 ) -> Iterator[Report]:
     config = run.config.train
     total_steps = total_steps_of(config, batches)

@@ -15,7 +15,7 @@ from charlstm.training.loop import new_run
 
 
 def start(
-    corpus: str | Path | Iterable[str | Path] | Corpus | Dataset, config: Config | str | None = None, **settings: Any
+    corpus: str | Path | Iterable[str | Path] | Corpus | Dataset, config: Config | str | Path | None = None, **settings: Any
 ) -> Run:
     """Return a new run, to be trained by `train`.
 
@@ -31,10 +31,10 @@ def start(
         UsageError: a file cannot be read, or a setting is unknown or out of range.
         CharlstmError: nothing can be learned from this corpus.
     """
-    base = load_config(config) if isinstance(config, str) else config or Config()
+    base = config if isinstance(config, Config) else Config() if config is None else load_config(str(config))
     base = base.replace(**settings)
     if isinstance(corpus, Dataset):
-        if settings.get("val_fraction", corpus.val_fraction) != corpus.val_fraction:
+        if "val_fraction" in settings and base.data.val_fraction != corpus.val_fraction:
             raise UsageError(f"the dataset is already split, at {corpus.val_fraction:g}", "val_fraction")
         dataset, base = corpus, base.replace(val_fraction=corpus.val_fraction)
     else:

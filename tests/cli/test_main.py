@@ -1,0 +1,154 @@
+"""The program: mistakes get one line and an exit code; help and the version are quick."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import charlstm, error_line
+
+import charlstm as package
+from charlstm.cli.main import cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["none.txt"], 2, "none.txt: No such file"),
+        (["."], 2, ".: Is a directory"),
+        (["empty.txt"], 1, "empty.txt is empty"),
+        (["one.txt"], 1, "only one distinct character; there is nothing to learn"),
+        (["aaaa.txt"], 1, "only one distinct character; there is nothing to learn"),
+        (["latin.txt"], 1, "latin.txt: not utf-8"),
+        (["corpus.txt", "-o", "nowhere/m.npz"], 2, "--out nowhere/m.npz: directory "),
+        (["corpus.txt", "-o", "corpus.txt/m.npz"], 2, "corpus.txt does not exist"),
+        (["corpus.txt", "-o", "."], 2, "--out . is a directory; name a file in it, such as model.npz"),
+        (["corpus.txt", "-o", "corpus.txt", "--force"], 2, "--out corpus.txt would overwrite corpus.txt"),
+        (["corpus.txt", "--log", "corpus.txt"], 2, "--log corpus.txt would overwrite corpus.txt"),
+        (["corpus.txt", "--log", "model.npz"], 2, "--log model.npz would overwrite model.npz"),
+        (["corpus.txt", "-o", "n" * 255], 2, "File name too long"),
+        (["corpus.txt", "-o", ""], 2, "an empty value is not a name"),
+        (["corpus.txt", "-o", "old.npz"], 2, "old.npz exists; resume it with --resume, overwrite it with --force"),
+        (["-", "-"], 2, "standard input (-) can be read only once"),
+        (["corpus.txt", "--resume"], 2, "--resume: model.npz does not exist; omit --resume to start a new run"),
+        (["corpus.txt", "--resume", "-o", "old.npz"], 1, "old.npz is not a charlstm checkpoint"),
+        (["corpus.txt", "-c", "none.yaml"], 2, "none.yaml: No such file"),
+        (["corpus.txt", "-c", "tini"], 2, "tini is neither a file nor a preset"),
+        (["corpus.txt", "--steps", "1", "--log", "nowhere/log"], 2, "--log nowhere/log: No such file"),
+        (["corpus.txt", "--steps", "1", "--time", "1m"], 2, "steps, epochs and time are mutually exclusive"),
+        (["corpus.txt", "--encoding", "utf-99"], 2, "'--encoding': utf-99 is not the name of a text encoding"),
+        (["corpus.txt", "--hidden-size", "1.5"], 2, "'--hidden-size': 1.5 is not an integer from 1 to 16384"),
+        (["corpus.txt", "--hidden-size", "0"], 2, "'--hidden-size'"),
+        (["corpus.txt", "--hidden-size", "1" + "0" * 30], 2, "'--hidden-size'"),
+        (["corpus.txt", "--learning-rate", "nan"], 2, "'--learning-rate': nan is not a number"),
+        (["corpus.txt", "--learning-rate", "inf"], 2, "'--learning-rate'"),
+        (["corpus.txt", "--learning-rate=-1"], 2, "'--learning-rate'"),
+        (["corpus.txt", "--seed=-1"], 2, "'--seed'"),
+        (["corpus.txt", "--time", "10"], 2, "'--time': 10 is not a duration such as 90s, 10m or 1.5h"),
+        (["corpus.txt", "--hiden-size", "3"], 2, "No such option"),
+        ([], 2, "Missing argument"),
+    ],
+)
+def test_mistakes_in_training_get_one_line(arguments, code, expected, text_file, tmp_path, here):
+    for name, data in (
+        ("empty.txt", b""),
+        ("one.txt", b"x"),
+        ("aaaa.txt", b"aaaa"),
+        ("latin.txt", b"caf\xe9"),
+        ("old.npz", b"old"),
+    ):
+        (tmp_path / name).write_bytes(data)
+    before = sorted(os.listdir(tmp_path))
+    assert expected in error_line(here("train", *arguments), code)
+    assert sorted(os.listdir(tmp_path)) == before
+    assert (tmp_path / "old.npz").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["sample"], 2, "model.npz: No such file or directory; name the model with --ckpt"),
+        (["sample", "--ckpt", "."], 2, ".: Is a directory"),
+        (["sample", "--ckpt", "text"], 1, "text is not a charlstm checkpoint"),
+        (["sample", "--length=-1"], 2, "'-n' / '--length': -1 is not an integer from 0"),
+        (["sample", "--length", "1e3"], 2, "1e3 is not an integer"),
+        (["sample", "--temperature", "nan"], 2, "nan is not a number"),
+        (["sample", "--temperature", "inf"], 2, "inf is not a number"),
+        (["sample", "--temperature=-0.1"], 2, "'--temperature'"),
+        (["sample", "--seed=-1"], 2, "'--seed'"),
+        (["score", "--ckpt", "text", "text"], 1, "text is not a charlstm checkpoint"),
+        (["score", "text"], 2, "model.npz: No such file or directory; name the model with --ckpt"),
+        (["play", "--ckpt", "text"], 1, "text is not a charlstm checkpoint"),
+        (["info", "none"], 2, "none: No such file"),
+        (["trian"], 2, "No such command 'trian'"),
+    ],
+)
+def test_mistakes_in_using_a_model_get_one_line(arguments, code, expected, tmp_path, here):
+    (tmp_path / "text").write_text("some text")
+    assert expected in error_line(here(*arguments), code)
+
+
+def test_errors_name_the_flag_of_an_argument(model, here):
+    line = error_line(here("sample", "--ckpt", model, "--pattern", "("), 2)
+    assert line.startswith("Error: --pattern: ")
+
+
+def test_mistakes_in_flags_point_to_the_help_of_the_command(here):
+    assert error_line(here("train", "--hiden-size", 3), 2).endswith("(see charlstm train --help)")
+
+
+def test_long_errors_are_shortened(here):
+    assert len(error_line(here("train", "x" * 5000), 2)) < 1100
+
+
+def test_control_characters_in_an_error_are_escaped(here):
+    assert "\\x1b[31m" in error_line(here("train", "\x1b[31m"), 2)
+
+
+def test_the_program_without_arguments_prints_its_help(here):
+    done = here()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: charlstm [OPTIONS] COMMAND [ARGS]...")
+
+
+def test_version_is_that_of_the_package(here):
+    assert here("--version").stdout == f"charlstm {package.__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["", *cli.commands])
+def test_every_command_has_help(name, here):
+    done = here(*name.split(), "-h")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: charlstm {name}".rstrip())
+
+
+def test_help_and_version_do_not_import_numpy():
+    commands = [["--help"], ["--version"], *([name, "--help"] for name in cli.commands)]
+    program = f"""if True:
+        import sys
+        from charlstm.cli import main
+
+        for arguments in {commands!r}:
+            sys.argv = ["charlstm", *arguments]
+            try:
+                main()
+            except SystemExit as ended:
+                assert not ended.code, arguments
+            assert "numpy" not in sys.modules, arguments
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("Usage: ") == len(commands) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "limit_s"), [(["--help"], 0.5), (["sample", "-n", "200"], 1.5)])
+def test_commands_start_quickly(arguments, limit_s, model):
+    """The limits hold on a busy machine; benchmarks/startup.py measures."""
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert charlstm(*arguments, cwd=model.parent).returncode == 0
+        times.append(time.perf_counter() - started)
+    assert min(times) < limit_s

@@ -1,0 +1,153 @@
+"""`charlstm train --resume`: what it accepts, what it refuses, and unfinished runs in other commands."""
+
+import os
+
+import pytest
+from helpers import TEXT, begin, error_line
+
+from charlstm import Config, load_config, load_run, train
+
+UNFINISHED = Config().replace(
+    hidden_size=12,
+    batch_size=4,
+    seq_len=10,
+    threads=1,
+    steps=100_000,
+    evals=10_000,  # one every 10 steps
+)
+STEP = 25
+
+
+def save_unfinished(config, path):
+    """Save a run after 25 steps."""
+    run = begin(config)
+    for report in train(run):
+        if report.step == STEP:
+            break
+    run.save(path)
+
+
+@pytest.fixture(scope="module")
+def unfinished_bytes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("unfinished") / "model.npz"
+    save_unfinished(UNFINISHED, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def unfinished(unfinished_bytes, text_file, tmp_path):
+    """The file of an unfinished run, beside its corpus."""
+    path = tmp_path / "model.npz"
+    path.write_bytes(unfinished_bytes)
+    return path
+
+
+@pytest.fixture
+def finished(model, text_file, tmp_path):
+    """The file of a finished run, beside its corpus."""
+    path = tmp_path / "model.npz"
+    path.write_bytes(model.read_bytes())
+    return path
+
+
+# ---- finished runs
+
+
+def test_resuming_a_finished_run_changes_nothing(finished, here):
+    before = finished.read_bytes()
+    done = here("train", "corpus.txt", "--resume")
+    assert done.returncode == 0
+    assert done.stderr.startswith("model.npz is already finished: ")
+    assert finished.read_bytes() == before
+
+
+@pytest.mark.parametrize("steps", [2, 9, 900])
+def test_finished_run_cannot_be_extended(steps, finished, here):
+    before = finished.read_bytes()
+    done = here("train", "corpus.txt", "--resume", "--steps", steps)
+    assert "model.npz is finished and cannot be extended" in error_line(done, 2)
+    assert finished.read_bytes() == before
+
+
+def test_resume_needs_the_corpus_even_of_a_finished_run(finished, here):
+    assert "none.txt: No such file" in error_line(here("train", "none.txt", "--resume"), 2)
+
+
+# ---- settings
+
+
+def test_resume_refuses_other_settings(unfinished, here):
+    line = error_line(here("train", "corpus.txt", "--resume", "--hidden-size", 13), 2)
+    assert "model.npz was started with hidden_size 12, not 13" in line
+
+
+def test_resume_refuses_a_limit_that_has_passed(unfinished, here):
+    line = error_line(here("train", "corpus.txt", "--resume", "--steps", STEP), 2)
+    assert f"model.npz is at step {STEP}, after " in line
+    assert line.endswith(f", past --steps {STEP}; give a larger one")
+
+
+def test_resume_accepts_another_limit_and_number_of_cores(unfinished, here):
+    done = here("train", "corpus.txt", "--resume", "--steps", STEP + 1, "--threads", 2)
+    assert done.returncode == 0, done.stderr
+    assert load_run(unfinished).training is None
+
+
+def test_resume_ignores_the_limit_of_a_preset(text_file, here, tmp_path):
+    """So the command that started a run also resumes it."""
+    save_unfinished(load_config("tiny").replace(hidden_size=12, threads=1, steps=100_000), tmp_path / "model.npz")
+    command = ("train", "corpus.txt", "-c", "tiny", "--hidden-size", 12)
+    done = here(*command, "--steps", STEP + 1, "--resume")
+    assert done.returncode == 0, done.stderr
+
+
+# ---- the corpus
+
+
+def test_resume_refuses_another_corpus(unfinished, text_file, here):
+    text_file.write_text(TEXT[50:])
+    before = unfinished.read_bytes()
+    line = error_line(here("train", "corpus.txt", "--resume"), 1)
+    assert "the corpus differs from the one this run was started with" in line
+    assert unfinished.read_bytes() == before
+
+
+def test_resume_refuses_unknown_characters_even_with_force(unfinished, text_file, here):
+    text_file.write_text("ÄÖÜ" * 2000, encoding="utf-8")
+    before = unfinished.read_bytes()
+    line = error_line(here("train", "corpus.txt", "--resume", "--force"), 1)
+    assert "the corpus has 6,000 characters that are not in the model's vocabulary" in line
+    assert unfinished.read_bytes() == before
+
+
+def test_resume_with_force_accepts_another_corpus(unfinished, text_file, here):
+    text_file.write_text(TEXT[50:])
+    done = here("train", "corpus.txt", "--resume", "--force", "--steps", STEP + 5, "-q")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_losses_on_the_old_corpus_are_forgotten(unfinished, text_file, here):
+    """They would count as plateaus, and could stay the best."""
+    assert load_run(unfinished).history
+    text_file.write_text(TEXT[50:])
+    here("train", "corpus.txt", "--resume", "--force", "--steps", STEP + 5, "-q")
+    run = load_run(unfinished)
+    assert run.best is not None
+    assert run.best.step > STEP
+    assert all(entry.step > STEP for entry in run.history)
+
+
+# ---- other commands
+
+
+@pytest.mark.parametrize("command", [("sample", "-n", 30), ("score", "corpus.txt"), ("info",)])
+def test_unfinished_run_can_be_used(command, unfinished, here):
+    done = here(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_resume_removes_what_a_killed_run_left_behind(unfinished, here, tmp_path):
+    (tmp_path / ".model.npz.99999.tmp").write_text("left by a killed run")
+    assert here("train", "corpus.txt", "--resume", "--steps", STEP + 1, "-q").returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz"]

@@ -1,0 +1,72 @@
+"""Shared by several tests: small texts, small settings, and the command line as a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charlstm import Config, Corpus, Report, Run, corpus_from_text, train
+from charlstm.training.loop import new_run
+
+ROOT = Path(__file__).parent.parent
+TEXT = "".join(f"{n} times {n + 1} is {n * (n + 1)}.\n" for n in range(400))
+SMALL = Config().replace(hidden_size=12, batch_size=4, seq_len=10, steps=40, evals=4, seed=3)
+
+
+def begin(config: Config = SMALL, corpus: Corpus | str = TEXT) -> Run:
+    """Return a run that has not taken a step yet."""
+    corpus = corpus_from_text(corpus) if isinstance(corpus, str) else corpus
+    return new_run(config, corpus.split(config.data.val_fraction))
+
+
+def train_fully(config: Config = SMALL, corpus: Corpus | str = TEXT) -> tuple[Run, list[Report]]:
+    """Return a finished run and its reports."""
+    run = begin(config, corpus)
+    return run, list(train(run))
+
+
+def charlstm(*arguments: object, cwd: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does; text in, text out."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment |= options.pop("env", {})
+    return subprocess.run(
+        [sys.executable, "-m", "charlstm", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+        **options,
+    )
+
+
+def error_line(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """Return the one line that a failed command prints, after checking that it failed cleanly."""
+    assert done.returncode == code, (done.returncode, done.stderr)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    line = done.stderr.strip()
+    assert line.startswith("Error: "), line
+    assert "\n" not in line, line
+    return line
+
+
+def arrays_of(run: Run) -> dict[str, np.ndarray]:
+    """Return every array of a run, including those of its training state, by name."""
+    arrays: dict[str, np.ndarray] = dict(run.model.network.params)
+    if run.training:
+        for prefix, params in (*run.training.arrays().items(), ("state", run.training.state._asdict())):
+            arrays |= {f"{prefix}.{name}": array for name, array in params.items()}
+    return arrays
+
+
+def assert_same_run(a: Run, b: Run) -> None:
+    """Check that two runs are equal bit for bit."""
+    ours, theirs = arrays_of(a), arrays_of(b)
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        assert np.array_equal(array, theirs[name]), name
+    assert (a.best, a.history, a.fingerprint) == (b.best, b.history, b.fingerprint)

@@ -1,0 +1,64 @@
+"""SamplingParams: values are checked when it is built."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from charlstm import SamplingParams
+from charlstm.errors import UsageError
+from charlstm.sampling.filters import distribution
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("length", -1),
+        ("length", 1.5),
+        ("length", "10"),
+        ("lines", True),
+        ("temperature", -1.0),
+        ("temperature", np.nan),
+        ("temperature", np.inf),
+        ("temperature", None),
+        ("temperature_at_start", -0.1),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("typical", 1.5),
+        ("min_p", -0.1),
+        ("repetition_penalty", -1.0),
+        ("repetition_free", 0),
+        ("no_copy", -1),
+        ("stop", ("a", "")),
+        ("pattern", ""),
+        ("keep_stop", 1),
+    ],
+)
+def test_invalid_value_is_rejected_by_name(name, value):
+    with pytest.raises(UsageError, match=f"^{name}: .* is not ") as caught:
+        SamplingParams(**{name: value})
+    assert caught.value.argument == name
+
+
+def test_changed_copy_is_checked():
+    with pytest.raises(UsageError, match="top_k: -1 is not an integer from 0"):
+        dataclasses.replace(SamplingParams(), top_k=-1)
+
+
+def test_params_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SamplingParams().length = 3  # type: ignore[misc]
+
+
+def test_integers_are_accepted_as_numbers():
+    logits = np.array([1.0, 0.0, -1.0])
+    whole = SamplingParams(temperature=2, temperature_at_start=3, top_p=1, typical=1, min_p=0)
+    real = SamplingParams(temperature=2.0, temperature_at_start=3.0, top_p=1.0, typical=1.0, min_p=0.0)
+    for at_start in (False, True):
+        np.testing.assert_array_equal(distribution(whole, logits, at_start), distribution(real, logits, at_start))
+
+
+def test_default_params_sample_at_temperature_08_without_filters():
+    logits = np.array([1.0, 0.0, -1.0])
+    weights = np.exp(logits / 0.8)
+    np.testing.assert_allclose(distribution(SamplingParams(), logits), weights / weights.sum())

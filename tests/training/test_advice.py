@@ -1,0 +1,182 @@
+"""Settings advised for a corpus and a time limit, the predicted cost of a run, and its assessment."""
+
+import re
+from typing import Any
+
+import pytest
+from helpers import TEXT, begin
+
+from charlstm import Config, Dataset, Evaluation, Run, corpus_from_text
+from charlstm.config.settings import ADVISED
+from charlstm.training.advice import advise, assess, file_bytes, measure_speed, memory_bytes, repeated_line_fraction
+
+
+def dataset_of(text: str) -> Dataset:
+    return corpus_from_text(text).split(0.1)
+
+
+def constant_speed(config: Config, dataset: Dataset) -> float:
+    return 50_000.0
+
+
+def must_not_be_measured(config: Config, dataset: Dataset) -> float:
+    pytest.fail("the speed was measured")
+
+
+# ---- advice
+
+
+@pytest.mark.parametrize(("name", "falls"), [("hidden_size", False), ("learning_rate", True)])
+def test_more_time_gets_a_larger_model_and_a_lower_rate(name, falls):
+    dataset = dataset_of(TEXT)
+    values = [advise(dataset, {"time": minutes * 60.0}, constant_speed)[name] for minutes in (1, 20, 600)]
+    assert values == sorted(values, reverse=falls)
+    assert values[0] != values[-1]
+
+
+def test_corpus_read_more_often_gets_more_regularization():
+    of_long, of_short = (advise(dataset_of(text), {"time": 60.0}, constant_speed) for text in (TEXT * 200, TEXT))
+    assert of_long["dropout"] <= of_short["dropout"] > 0
+    assert of_long["dropconnect"] < of_short["dropconnect"]
+    assert of_long["weight_decay"] < of_short["weight_decay"]
+
+
+def test_given_settings_are_not_advised():
+    given = {"time": 60.0, "hidden_size": 100, "dropout": 0.1}
+    advice = advise(dataset_of(TEXT), given, constant_speed)
+    assert advice.keys() == set(ADVISED) - given.keys()
+
+
+def test_given_and_advised_settings_are_valid_together():
+    given: dict[str, Any] = {"time": 60.0, "hidden_size": 100, "dropout": 0.1}
+    advice = advise(dataset_of(TEXT), given, constant_speed)
+    values = Config().replace(**given, **advice).values()
+    assert values.items() >= (given | advice).items()
+
+
+@pytest.mark.parametrize("limit", [{"steps": 100}, {"epochs": 3.0}])
+def test_advice_for_steps_or_epochs_does_not_depend_on_the_speed(limit):
+    dataset = dataset_of(TEXT)
+    assert advise(dataset, limit, must_not_be_measured) == advise(dataset, limit, must_not_be_measured)
+
+
+def test_larger_given_windows_get_more_regularization_for_the_same_steps():
+    dataset = dataset_of(TEXT * 40)  # some 350,000 characters
+    few, many = (
+        advise(dataset, {"steps": 1000, "batch_size": B, "seq_len": 50}, must_not_be_measured) for B in (2, 200)
+    )
+    assert many["dropconnect"] > few["dropconnect"]
+
+
+def test_larger_advised_windows_get_more_regularization_for_the_same_steps():
+    dataset = dataset_of(TEXT * 40)
+    wide, narrow = (advise(dataset, {"steps": 700, "hidden_size": H}, must_not_be_measured) for H in (512, 256))
+    assert wide["batch_size"] * wide["seq_len"] > narrow["batch_size"] * narrow["seq_len"]
+    assert wide["dropconnect"] > narrow["dropconnect"]
+
+
+def test_sgd_gets_a_higher_rate_which_momentum_divides():
+    dataset = dataset_of(TEXT)
+    plain, with_momentum = (
+        advise(dataset, {"time": 60.0, "optimizer": "sgd", "momentum": m}, constant_speed) for m in (0.0, 0.9)
+    )
+    assert plain["learning_rate"] == pytest.approx(10 * with_momentum["learning_rate"])
+    assert with_momentum["learning_rate"] > advise(dataset, {"time": 60.0}, constant_speed)["learning_rate"]
+
+
+@pytest.mark.parametrize(("given", "layers"), [({}, 1), ({"num_layers": 3}, 3)])
+def test_speed_is_measured_once_with_the_given_layers(given, layers):
+    measured = []
+
+    def record(config, _):
+        measured.append(config.model.num_layers)
+        return 10_000.0
+
+    advise(dataset_of(TEXT), {"time": 60.0, **given}, record)
+    assert measured == [layers]
+
+
+def test_measured_speed_is_lower_for_a_larger_model():
+    dataset = dataset_of(TEXT)
+    slow, fast = (Config().replace(hidden_size=H, threads=1) for H in (192, 8))
+    assert 0 < measure_speed(slow, dataset) < measure_speed(fast, dataset)
+
+
+# ---- cost
+
+
+def test_predicted_file_size_is_about_right(trained, tmp_path):
+    trained.save(tmp_path / "model.npz")
+    predicted = file_bytes(trained.config, len(trained.model.vocab))
+    assert predicted == pytest.approx((tmp_path / "model.npz").stat().st_size, rel=0.5)
+
+
+@pytest.mark.parametrize(("size", "measured"), [((256, 16, 48), 165e6), ((640, 32, 64), 291e6)])
+def test_predicted_memory_is_within_a_tenth(size, measured, monkeypatch):
+    """Measured with two processes on tiny shakespeare, counting shared memory once (PSS)."""
+    monkeypatch.setattr("charlstm.training.advice.available_cores", lambda: 2)
+    H, B, T = size
+    dataset = dataset_of(TEXT * 120)  # 1.1 million characters, like tiny shakespeare
+    config = Config().replace(hidden_size=H, batch_size=B, seq_len=T)
+    assert memory_bytes(config, dataset) == pytest.approx(measured, rel=0.1)
+
+
+# ---- repeated lines
+
+
+def test_repeated_lines_are_counted_without_blank_ones():
+    assert repeated_line_fraction(corpus_from_text("a\nb\na\n\n\nc\na\n")) == pytest.approx(2 / 5)
+
+
+def test_blank_text_has_no_repeated_lines():
+    assert repeated_line_fraction(corpus_from_text("\n\n")) == 0
+
+
+# ---- assessment
+
+
+def run_with(losses: list[tuple[float | None, float | None]], **settings: float) -> Run:
+    """Return a run whose evaluations had these training and validation losses."""
+    run = begin(Config().replace(hidden_size=4, **settings), "abc" * 100)
+    run.history = [
+        Evaluation(10 * k, 0.1 * k, 100 * k, train_loss, val_loss, 0.1)
+        for k, (train_loss, val_loss) in enumerate(losses, 1)
+    ]
+    run.best = Evaluation(10, 0.1, 100, 1.0, 1.0, 0.1)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        (
+            [(2.0, 2.1), (1.5, 1.6), (1.2, 1.7)],
+            r"Best at step 20 of 30: training loss 1\.500, validation loss 1\.600\. .* risen by 0\.100 since: "
+            r"the model is overfitting\. Try more dropconnect or dropout, a smaller model",
+        ),
+        ([(2.0, 2.1), (1.6, 1.61)], r"20 of 20.* close: the model is not overfitting\. Try .*a larger model"),
+        ([(2.0, 2.1), (1.2, 1.6)], r"20 of 20.* was still falling\. Try more text, or more time"),
+        ([(1.2, 1.6), (1.2, 1.601)], r"10 of 20.* has stopped falling\. Try more text, or more time"),
+        ([(2.0, 2.1), (3.0, 3.1)], r"10 of 20.* Both have risen since: training diverged\. Try a lower learning_rate"),
+    ],
+)
+def test_assessment_gives_the_losses_and_what_to_try(losses, expected):
+    assert re.search(expected, assess(run_with(losses)))
+
+
+@pytest.mark.parametrize("kind", ["dropout", "dropconnect"])
+def test_more_dropout_is_not_suggested_where_there_is_much(kind):
+    assessment = assess(run_with([(1.5, 1.6), (1.2, 1.7)], **{kind: 0.5}))
+    assert "overfitting. Try a smaller model" in assessment
+    assert "(with dropout)" in assessment
+
+
+@pytest.mark.parametrize("losses", [[], [(1.0, None)], [(None, 1.0)], [(1.2, 1.6)], [(1.2, 1.6), (None, 1.5)]])
+def test_fewer_than_two_evaluations_are_not_assessed(losses):
+    assert assess(run_with(losses)) == ""
+
+
+def test_run_without_a_best_evaluation_is_not_assessed():
+    run = run_with([(1.0, 1.0)] * 2)
+    run.best = None
+    assert assess(run) == ""
