@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeVar
 import click
 
 import charlstm
-from charlstm.network.parallel import available_cores
+from charlstm.network.cores import available_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 CHARLSTM = str(Path(sys.executable).parent / "charlstm")

@@ -15,7 +15,8 @@ import numpy as np
 
 from charlstm.config.settings import ModelConfig, TrainConfig
 from charlstm.network.char_lstm import init_network
-from charlstm.network.parallel import DataParallel, available_cores
+from charlstm.network.cores import available_cores
+from charlstm.network.parallel import DataParallel
 from charlstm.optim import Optimizer, clip_by_global_norm
 from charlstm.text.batches import Window
 

@@ -177,7 +177,7 @@ def _describe(sample: Sample, probs: bool) -> dict[str, Any]:
 
 def _find_copy(sample: Sample, vocab: Vocab, source: Corpus) -> dict[str, Any]:
     """Return the longest substring that a text shares with the corpus, and its first line there."""
-    start, length = find_longest_overlap(vocab.encode(sample.text), source.encode_with(vocab)[0])
+    start, length = find_longest_overlap(vocab.encode(sample.text), source.mark_unknown(vocab))
     copied = sample.text[start : start + length]
     if not copied:
         return {"chars": 0, "line": None, "text": ""}
@@ -203,6 +203,7 @@ def _list_seeds(seeds: Sequence[int]) -> str:
 
 def _read_prime(vocab: Vocab, request: SampleRequest, encoding: str) -> str:
     """Return the text to continue, in characters of the vocabulary."""
+    argument = "prime" if request.prime_file is None else "prime_file"
     if request.prime_file is not None:
         prime = _read_file(request.prime_file, encoding)
     else:
@@ -211,9 +212,9 @@ def _read_prime(vocab: Vocab, request: SampleRequest, encoding: str) -> str:
         prime.encode()
         return vocab.adapt(prime, request.unknown)
     except UnicodeEncodeError:
-        raise UsageError("not UTF-8", "prime") from None
+        raise UsageError("not UTF-8", argument) from None
     except UnknownCharactersError as error:
-        raise UsageError(f"{error}; --unknown skip leaves them out", "prime") from None
+        raise UsageError(f"{error}; --unknown skip leaves them out", argument) from None
 
 
 def _read_file(path: str, encoding: str) -> str:

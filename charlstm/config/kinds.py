@@ -55,9 +55,8 @@ def integer(low: int, high: int) -> Kind:
 
 def number(low: float, high: float, *, above: bool = False) -> Kind:
     """Accept finite numbers from `low` (excluded with `above`) to `high`: 1e-3, .001, 5."""
-    above_or_from = "above" if above else "from"
     return Kind(
-        expects=f"a number {above_or_from} {low:g} to {high:g}",
+        expects=f"a number above {low:g}, up to {high:g}" if above else f"a number from {low:g} to {high:g}",
         convert=lambda text: float(_matching(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text)),
         holds=lambda value: type(value) in (int, float) and (low < value if above else low <= value) and value <= high,
         format=lambda value: f"{value:.12g}",
@@ -111,7 +110,7 @@ def encoding() -> Kind:
 
 def name(metavar: str = "FILE") -> Kind:
     """Accept any text but the empty one, such as the name of a file."""
-    return Kind(expects="a name", convert=str, holds=bool, metavar=metavar, quotable=True)
+    return Kind("a text of at least one character", str, _is_filled, metavar=metavar, quotable=True)
 
 
 def text(metavar: str = "TEXT") -> Kind:
@@ -157,6 +156,8 @@ def check_settings(section: Any) -> None:
         if value is None and each.default is None:
             continue
         try:
+            if each.multiple and not isinstance(value, tuple | list):
+                raise ValueError(f"{_quote(value)} is not a list of values")
             for item in value if each.multiple else (value,):
                 each.kind.check(item)
         except ValueError as error:
@@ -176,6 +177,10 @@ def _is_text_encoding(value: Any) -> bool:
     except (LookupError, TypeError, ValueError):
         return False
     return True
+
+
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _range(low: float, high: float) -> str:

@@ -1,15 +1,15 @@
 """The network: L stacked LSTM layers, and an output layer on top."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arrays import Bits, Bools, Floats, Grads, IntArray, Params
+from charlstm.arrays import Bools, Floats, Grads, IntArray, Params
 from charlstm.config.settings import ModelConfig
-from charlstm.network.layers import Inputs, LSTMCache, loss_backward, loss_forward, lstm_backward, lstm_forward
-from charlstm.network.workspace import Workspace
+from charlstm.network.layers import Inputs, LSTMLayer, OutputLayer
 from charlstm.text.batches import Window
 
 
@@ -29,7 +29,7 @@ class Masks(NamedTuple):
 
     inputs: Bools | None  # [B, V], the characters that each stream sees
     outputs: Floats | None  # [L, B, H], 0 where dropped, else the scale
-    recurrent: Bits | None  # [L, 4H, H / 8], the recurrent weights that are kept
+    recurrent: Bools | None  # [L, 4H, H], the recurrent weights that are kept
 
     def streams(self, which: slice) -> "Masks":
         """Return the masks of some of the streams (views)."""
@@ -56,8 +56,10 @@ class CharLSTM:
     def __init__(self, config: ModelConfig, params: dict[str, Floats], grads: Grads | None = None) -> None:
         self.config = config
         self.params = params
-        self._grads = grads
-        self._workspaces = [Workspace(self._dtype) for _ in range(config.num_layers + 1)]
+        if grads is not None:
+            self.grads = grads
+        self._layers: list[LSTMLayer] = []
+        self._layers_shape = (0, 0)  # T, B
 
     def copy(self) -> "CharLSTM":
         """Return a network with its own copy of the weights."""
@@ -97,8 +99,13 @@ class CharLSTM:
             outputs /= 1 - config.dropout
         recurrent = None
         if config.dropconnect:
-            recurrent = np.packbits(_draw_kept((L, 4 * H, H), config.dropconnect, rng), axis=2)
+            recurrent = _draw_kept((L, 4 * H, H), config.dropconnect, rng)
         return Masks(inputs, outputs, recurrent)
+
+    @cached_property
+    def grads(self) -> Grads:
+        """The gradients of the last window, by parameter."""
+        return {name: np.empty_like(param) for name, param in self.params.items()}
 
     def loss_and_grads(
         self,
@@ -114,41 +121,36 @@ class CharLSTM:
             window: ids x and y [T, B].
             state: at the end of the previous window.
             masks: from `draw_masks`; without, nothing is dropped.
-            clip_error: see `lstm_backward`.
+            clip_error: see `LSTMLayer.backward`.
             chars: the number of characters that the mean is over, if the window is part of a larger one.
 
         Returns:
-            The mean loss in nats per character; its gradients, with the keys of `params`, overwritten by the next
-            call; the state after the window.
+            The mean loss in nats per character; `grads`, which the next call overwrites; the state after the window.
         """
-        if self._grads is None:
-            self._grads = {name: np.empty_like(param) for name, param in self.params.items()}
-        grads, chars = self._grads, chars or window.x.size
-        h, caches, after = self._layers_forward(window.x, state, masks)
-        loss, loss_cache = loss_forward(self.params, h, window.y, self._workspaces[-1])
-        dh = loss_backward(self.params, loss_cache, chars, grads, self._workspaces[-1]).reshape(h.shape)
+        grads, chars = self.grads, chars or window.x.size
+        h, after = self._forward(window.x, state, masks)
+        losses = self._output.forward(self.params, h, window.y)
+        dh = self._output.backward(self.params, chars, grads).reshape(h.shape)
         for layer in reversed(range(self.config.num_layers)):
             if masks and masks.outputs is not None:
                 dh *= masks.outputs[layer]
-            params, grads_of_layer = _of_layer(self.params, layer), _of_layer(grads, layer)
-            dx = lstm_backward(params, dh, caches[layer], grads_of_layer, self._workspaces[layer], clip_error)
+            layer_grads = _of_layer(grads, layer)
+            dx = self._layers[layer].backward(dh, layer_grads, clip_error)
             if masks:
-                self._apply_weight_masks(grads_of_layer, layer, masks)
+                self._apply_weight_masks(layer_grads, layer, masks)
             if dx is not None:
                 dh = dx
-        return loss / chars, grads, after
+        return _sum(losses) / chars, grads, after
 
     def loss(self, window: Window, state: State, chars: int | None = None) -> tuple[float, State]:
         """Return the mean loss in nats per character and the state after the window. Nothing is dropped."""
-        h, _, after = self._layers_forward(window.x, state, None, backwards=False)
-        loss, _ = loss_forward(self.params, h, window.y, self._workspaces[-1])
-        return loss / (chars or window.x.size), after
+        losses, after = self.char_losses(window, state)
+        return _sum(losses) / (chars or window.x.size), after
 
     def char_losses(self, window: Window, state: State) -> tuple[Floats, State]:
         """Return the loss of each character of a window in nats [T, B] and the state after it."""
-        h, _, after = self._layers_forward(window.x, state, None, backwards=False)
-        cache = loss_forward(self.params, h, window.y, self._workspaces[-1])[1]
-        return cache.nats.reshape(window.y.shape), after
+        h, after = self._forward(window.x, state)
+        return self._output.forward(self.params, h, window.y), after
 
     def read(self, ids: IntArray, state: State) -> State:
         """Return the state after reading a text.
@@ -157,35 +159,52 @@ class CharLSTM:
             ids: [T, B].
             state: before the text; not changed.
         """
-        return self._layers_forward(ids, state, None, backwards=False)[2]
+        return self._forward(ids, state)[1]
 
-    def _layers_forward(
-        self, ids: IntArray, state: State, masks: Masks | None, *, backwards: bool = True
-    ) -> tuple[Floats, list[LSTMCache], State]:
+    def _forward(self, ids: IntArray, state: State, masks: Masks | None = None) -> tuple[Floats, State]:
+        """Return the output of the top layer [T, B, H] and the state after the window."""
+        self._fit_layers(*ids.shape)
         x: Inputs = ids
         if masks and masks.inputs is not None:
             seen = masks.inputs[np.arange(ids.shape[1]), ids]  # [T, B]
             x = np.where(seen, ids, self.vocab_size)
-        caches, hs, cs = [], [], []
-        for layer, work in enumerate(self._workspaces[:-1]):
-            params = _of_layer(self.params, layer)
-            if masks:
-                params |= {name: _copy(params[name], name, work) for name in _masked_weights(layer, masks)}
-                self._apply_weight_masks(params, layer, masks)
-            x, h, c, cache = lstm_forward(params, x, state.h[layer], state.c[layer], work, backwards=backwards)
+        hs, cs = [], []
+        for n, layer in enumerate(self._layers):
+            h_all, h, c = layer.forward(self._masked_params(n, masks), x, state.h[n], state.c[n])
+            x = h_all
             if masks and masks.outputs is not None:
-                x = np.multiply(x, masks.outputs[layer], out=work.array("dropped h", *x.shape))
-            caches.append(cache)
+                x = np.multiply(h_all, masks.outputs[n], out=self._dropped[n])
             hs.append(h)
             cs.append(c)
-        return cast(Floats, x), caches, State(np.stack(hs), np.stack(cs))
+        return cast(Floats, x), State(np.stack(hs), np.stack(cs))
+
+    def _fit_layers(self, T: int, B: int) -> None:
+        """Allocate the arrays of a window of this shape, unless the last one had it."""
+        if self._layers_shape == (T, B):
+            return
+        H, V = self.config.hidden_size, self.vocab_size
+        self._layers = [
+            LSTMLayer(T, B, H if n else V, H, one_hot=n == 0, dtype=self._dtype) for n in range(self.config.num_layers)
+        ]
+        self._dropped = [np.empty((T, B, H if self.config.dropout else 0), self._dtype) for _ in self._layers]
+        self._output = OutputLayer(T, B, H, V, self._dtype)
+        self._layers_shape = (T, B)
+
+    def _masked_params(self, layer: int, masks: Masks | None) -> Grads:
+        """Return the parameters of a layer, with the masks applied to copies of the weights they concern."""
+        params = _of_layer(self.params, layer)
+        if masks:
+            dropped = ["w_x"] * (masks.inputs is not None and layer == 0) + ["w_h"] * (masks.recurrent is not None)
+            params |= {name: params[name].copy() for name in dropped}
+            self._apply_weight_masks(params, layer, masks)
+        return params
 
     def _apply_weight_masks(self, arrays: Grads, layer: int, masks: Masks) -> None:
         """Apply the masks to the weights of a layer, or to their gradients, in place."""
         if masks.inputs is not None and layer == 0:
             arrays["w_x"] *= 1 / (1 - self.config.input_dropout)
         if masks.recurrent is not None:
-            arrays["w_h"] *= np.unpackbits(masks.recurrent[layer], axis=1, count=self.config.hidden_size)
+            arrays["w_h"] *= masks.recurrent[layer]
             arrays["w_h"] *= 1 / (1 - self.config.dropconnect)
 
     @property
@@ -199,15 +218,8 @@ def _draw_kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator)
     return kept
 
 
-def _masked_weights(layer: int, masks: Masks) -> list[str]:
-    """Return the names of the weights of a layer that the masks change."""
-    return ["w_x"] * (masks.inputs is not None and layer == 0) + ["w_h"] * (masks.recurrent is not None)
-
-
-def _copy(array: Floats, name: str, work: Workspace) -> Floats:
-    copy = work.array(f"copy of {name}", *array.shape)
-    copy[...] = array
-    return copy
+def _sum(losses: Floats) -> float:
+    return float(np.sum(losses, dtype=np.float64))
 
 
 def _of_layer(arrays: Params, layer: int) -> Grads:

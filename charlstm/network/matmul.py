@@ -1,148 +1,208 @@
-"""The recurrent product, `h @ w_h.T`, and its backward pass, as fast as the installed BLAS allows.
+"""The matrix products that need more than one call of `np.matmul`: each strategy a class, chosen by one function.
 
-They take most of the time of training, with few rows (streams) and the same weights at each step of a window. A BLAS
-first copies its operands into a layout of its own, which for few rows costs as much as the product. On processors with
-AVX-512, OpenBLAS has kernels for small products that need no copy. There the product is made of blocks that fit into
-the first cache, which takes four tenths of the time for 8 rows, eight for 32. Elsewhere it is one product over all
-gates.
+The recurrent product takes most of the time of training, with few streams and the same weights at each step of a
+window. A BLAS first copies its operands into a layout of its own, which for few streams costs as much as the product.
+On processors with AVX-512, OpenBLAS has kernels for small products that need no copy. There the product is made of
+blocks that fit into the first cache, which takes four tenths of the time for 8 streams, eight for 32. Elsewhere it is
+one product over all gates.
 """
 
 import functools
 import math
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import threadpool_info
 
 from charlstm.arrays import Floats
-from charlstm.network.workspace import PADDING, Workspace, aligned
 
+_LINE = 64  # bytes
+_PADDING = 16  # floats after a row: rows a power of two apart would compete for the same cache lines
 _SMALL_KERNELS = {"SkylakeX", "Cooperlake", "SapphireRapids"}
 _SMALL_PRODUCT = 1_000_000  # multiplications; OpenBLAS has kernels for products up to this size
-_BLOCK_ROWS = 256
-_BLOCK_FLOATS = 1 << 13  # of a block that is read more than once, as for more than 8 streams
-_COLUMNS = (64, 32)  # of a block; narrower ones are slow
-_DEPTH = 256  # rows of a batch-invariant block
-_WIDTH = 64  # its columns
+_MAX_BLOCK_HEIGHT = 256
+_REREAD_BLOCK_FLOATS = 1 << 13  # of a block that is read more than once, as for more than 8 streams
+_BLOCK_WIDTHS = (64, 32)  # narrower ones are slow
+_INVARIANT_HEIGHT, _INVARIANT_WIDTH = 256, 64  # of a block whose products do not depend on the number of streams
 _FEW_STREAMS = 16
 _MIN_STREAMS = 2  # a single row is multiplied by another routine, which sums in another order
 
 
-class RecurrentMatmul:
-    """The products with one layer's `w_h` for B streams.
+@functools.cache
+def has_small_kernels() -> bool:
+    """Return whether this BLAS has kernels for small products."""
+    return any(blas.get("architecture") in _SMALL_KERNELS for blas in threadpool_info())
 
-    Args:
-        w_h: [4H, H]; copied.
-        batch_size: B.
-        work: holds the copies and the results of `forward`.
-        backwards: whether `backward` will be called.
-    """
 
-    def __init__(self, w_h: Floats, batch_size: int, work: Workspace, backwards: bool = True) -> None:
-        B, H = batch_size, w_h.shape[1]
-        gates = w_h.reshape(4, H, H)  # [gate, to, from]
-        self._rows, self._columns = _block_shape(B, H, w_h.dtype)
-        if self._rows:
-            self._forward = self._in_blocks(gates.swapaxes(1, 2), work.array("w_h forward", 4 * H * H))
-            self._pieces: Floats = work.array("product by rows", H // self._rows, 4, B, H)
-            self._by_block = self._pieces.reshape(-1, 4, B, H // self._columns, self._columns).swapaxes(2, 3)
-        else:
-            self._forward = work.array("w_h forward", H, 4 * H + PADDING)[:, : 4 * H]
-            self._forward[...] = w_h.T
-            self._product: Floats = work.array("product", B, 4 * H)
-        if backwards and self._rows:
-            self._backward = self._in_blocks(gates, work.array("w_h backward", 4 * H * H))
-        elif backwards:
-            self._backward = work.array("w_h backward", 4 * H, H + PADDING)[:, :H]
-            self._backward[...] = w_h
+def aligned(dtype: npt.DTypeLike, *shape: int) -> Floats:
+    """Return a new, uninitialised array that starts at a cache line: AVX-512 reads whole lines."""
+    itemsize = np.dtype(dtype).itemsize
+    memory = np.empty(math.prod(shape) + _LINE // itemsize, dtype)
+    first = -memory.ctypes.data % _LINE // itemsize
+    return memory[first : first + math.prod(shape)].reshape(shape)
+
+
+# ---- the recurrent product
+
+
+class RecurrentMatmul(Protocol):
+    """The products with one layer's `w_h` [4H, H], forward and backward, for B streams."""
+
+    def load(self, w_h: Floats) -> None:
+        """Copy weights for `forward`, with those of the gates i, f and o halved."""
+
+    def load_backward(self, w_h: Floats) -> None:
+        """Copy weights for `backward`."""
 
     def forward(self, h: Floats) -> Floats:
-        """Return `h @ w_h.T` by gate [4, B, H] for h [B, H]. The next call overwrites it."""
-        B, H = h.shape
-        if not self._rows:
-            np.matmul(h, self._forward, out=self._product)
-            return self._product.reshape(B, 4, H).swapaxes(0, 1)
-        pieces = h.reshape(B, H // self._rows, self._rows).swapaxes(0, 1)
+        """Return z = `h @ w_h.T` by gate [4, B, H] for h [B, H], halved for i, f and o. The next call overwrites it."""
+
+    def backward(self, dz: Floats, out: Floats) -> None:
+        """Write `dz @ w_h` [B, H] for dz [4, B, H]."""
+
+
+def recurrent_matmul(B: int, H: int, dtype: npt.DTypeLike, *, small_kernels: bool | None = None) -> RecurrentMatmul:
+    """Return the fastest strategy; `small_kernels` overrides what is known of the BLAS."""
+    if np.dtype(dtype) == np.float32 and (has_small_kernels() if small_kernels is None else small_kernels):
+        height = math.gcd(H, _MAX_BLOCK_HEIGHT)
+        for width in _BLOCK_WIDTHS:
+            most = _SMALL_PRODUCT // B if B <= 8 else min(_SMALL_PRODUCT // B, _REREAD_BLOCK_FLOATS)
+            if H % width == 0 and height * width <= most:
+                return BlockMatmul(B, H, height, width, dtype)
+    return WholeMatmul(B, H, dtype)
+
+
+class WholeMatmul:
+    """One product over all gates, with padded rows."""
+
+    def __init__(self, B: int, H: int, dtype: npt.DTypeLike) -> None:
+        self._forward = aligned(dtype, H, 4 * H + _PADDING)[:, : 4 * H]
+        self._backward = aligned(dtype, 4 * H, H + _PADDING)[:, :H]
+        self._product = aligned(dtype, B, 4 * H)
+        self._by_gate = self._product.reshape(B, 4, H).swapaxes(0, 1)  # [4, B, H], a view
+
+    def load(self, w_h: Floats) -> None:
+        self._forward[...] = w_h.T
+        self._forward[:, w_h.shape[1] :] *= 0.5
+
+    def load_backward(self, w_h: Floats) -> None:
+        self._backward[...] = w_h
+
+    def forward(self, h: Floats) -> Floats:
+        np.matmul(h, self._forward, out=self._product)
+        return self._by_gate
+
+    def backward(self, dz: Floats, out: Floats) -> None:
+        self._by_gate[...] = dz
+        np.matmul(self._product, self._backward, out=out)
+
+
+class BlockMatmul:
+    """Products of blocks [height, width] of the matrix of each gate, whose sums are the result."""
+
+    def __init__(self, B: int, H: int, height: int, width: int, dtype: npt.DTypeLike) -> None:
+        self.block = height, width
+        self._forward = aligned(dtype, H // height, 4, H // width, height, width)
+        self._backward = aligned(dtype, H // height, 4, H // width, height, width)
+        self._parts = aligned(dtype, H // height, 4, B, H)  # the results of each height, to be summed
+        self._by_block = self._parts.reshape(-1, 4, B, H // width, width).swapaxes(2, 3)
+
+    def load(self, w_h: Floats) -> None:
+        H = w_h.shape[1]
+        self._cut(w_h.reshape(4, H, H).swapaxes(1, 2), self._forward)
+        self._forward[:, 1:] *= 0.5
+
+    def load_backward(self, w_h: Floats) -> None:
+        H = w_h.shape[1]
+        self._cut(w_h.reshape(4, H, H), self._backward)
+
+    def forward(self, h: Floats) -> Floats:
+        pieces = h.reshape(len(h), -1, self.block[0]).swapaxes(0, 1)
         np.matmul(pieces[:, None, None], self._forward, out=self._by_block)
-        total: Floats = self._pieces[0]
-        for piece in self._pieces[1:]:
-            total += piece
-        return total
+        z: Floats = self._parts[0]
+        for part in self._parts[1:]:
+            z += part
+        return z
 
-    def backward(self, dgates: Floats, out: Floats) -> None:
-        """Write the gradient of h [B, H] for a gradient of the gates [4, B, H]: `dgates @ w_h`."""
-        _, B, H = dgates.shape
-        if not self._rows:
-            self._product.reshape(B, 4, H).swapaxes(0, 1)[...] = dgates
-            np.matmul(self._product, self._backward, out=out)
-            return
-        pieces = dgates.reshape(4, B, H // self._rows, self._rows).transpose(2, 0, 1, 3)
+    def backward(self, dz: Floats, out: Floats) -> None:
+        _, B, H = dz.shape
+        pieces = dz.reshape(4, B, -1, self.block[0]).transpose(2, 0, 1, 3)
         np.matmul(pieces[:, :, None], self._backward, out=self._by_block)
-        np.add.reduce(self._pieces.reshape(-1, B, H), axis=0, out=out)
+        np.add.reduce(self._parts.reshape(-1, B, H), axis=0, out=out)
 
-    def _in_blocks(self, matrices: Floats, out: Floats) -> Floats:
-        """Copy matrices [4, H, H] to blocks [H / rows, 4, H / columns, rows, columns]."""
-        H, rows, columns = matrices.shape[1], self._rows, self._columns
-        blocks = out.reshape(H // rows, 4, H // columns, rows, columns)
-        blocks[...] = matrices.reshape(4, H // rows, rows, H // columns, columns).transpose(1, 0, 3, 2, 4)
-        return blocks
+    def _cut(self, matrices: Floats, out: Floats) -> None:
+        """Copy the matrices of the gates [4, H, H] to blocks."""
+        H, (height, width) = matrices.shape[1], self.block
+        out[...] = matrices.reshape(4, H // height, height, H // width, width).transpose(1, 0, 3, 2, 4)
 
 
-def _block_shape(B: int, H: int, dtype: np.dtype[np.floating]) -> tuple[int, int]:
-    """Return the rows and columns of a block, or 0 and 0 if the product is not made of blocks."""
-    rows = math.gcd(H, _BLOCK_ROWS)
-    if dtype == np.float32 and _has_small_kernels():
-        for columns in _COLUMNS:
-            most = _SMALL_PRODUCT // B if B <= 8 else min(_SMALL_PRODUCT // B, _BLOCK_FLOATS)
-            if H % columns == 0 and rows * columns <= most:
-                return rows, columns
-    return 0, 0
+# ---- products that do not depend on the batch
 
 
-class BatchInvariantMatmul:
-    """Products with a matrix [K, N] whose rows are the same, bit for bit, whatever the other rows are.
+class BatchInvariantMatmul(Protocol):
+    """Products with a matrix [K, N], each row of which is the same, bit for bit, whatever the other rows are.
 
-    BLAS sums in an order that depends on the size of a product and on the position of a row in it. OpenBLAS's kernels
-    for AVX-512 do not, for two rows or more, up to `_DEPTH` terms per sum, and multiples of `_WIDTH` columns. For few
-    rows, blocks of this size are fastest; for many, blocks of `_DEPTH` rows and all columns, on several cores.
-    Elsewhere each row is a product of its own.
+    BLAS sums in an order that depends on the size of a product and on the position of a row in it.
+    """
 
-    Args:
-        matrix: copied.
-        batch_size: B, the largest number of rows.
+    out: Floats  # [batch_size, N]
+
+    def __call__(self, rows: Floats) -> None:
+        """Write the product of up to `batch_size` rows [B, K] and the matrix into the first rows of `out`."""
+
+
+def batch_invariant_matmul(
+    matrix: Floats, batch_size: int, *, small_kernels: bool | None = None
+) -> BatchInvariantMatmul:
+    """Return the fastest strategy for up to `batch_size` rows; `small_kernels` as for `recurrent_matmul`."""
+    if matrix.dtype == np.float32 and (has_small_kernels() if small_kernels is None else small_kernels):
+        return InvariantBlockMatmul(matrix, batch_size)
+    return RowMatmul(matrix, batch_size)
+
+
+class RowMatmul:
+    """A product for each row."""
+
+    def __init__(self, matrix: Floats, batch_size: int) -> None:
+        self._matrix = np.ascontiguousarray(matrix.T).T  # a product with one row reads along K
+        self._rows = np.zeros((batch_size, matrix.shape[0]), matrix.dtype)
+        self.out = np.empty((batch_size, matrix.shape[1]), matrix.dtype)
+        self._pairs = list(zip(self._rows, self.out, strict=True))  # views, made once
+
+    def __call__(self, rows: Floats) -> None:
+        self._rows[: len(rows)] = rows
+        for row, out in self._pairs:
+            np.matmul(row, self._matrix, out=out)
+
+
+class InvariantBlockMatmul:
+    """Products of blocks whose sums do not depend on the batch.
+
+    With OpenBLAS's kernels for AVX-512, that holds for two rows or more, up to `_INVARIANT_HEIGHT` terms per sum, and
+    multiples of `_INVARIANT_WIDTH` columns. For few streams, blocks of this size are fastest; for many, blocks of this
+    height and all columns, on several cores.
     """
 
     def __init__(self, matrix: Floats, batch_size: int) -> None:
         K, N = matrix.shape
-        if matrix.dtype != np.float32 or not _has_small_kernels():
-            self._rows = np.zeros((batch_size, K), matrix.dtype)
-            self._sum, self._others = np.empty((batch_size, N), matrix.dtype), list[Floats]()
-            by_column = np.ascontiguousarray(matrix.T).T  # a product with one row reads along K
-            self._products = [(self._rows[b], by_column, self._sum[b]) for b in range(batch_size)]
-            return
-        high, wide, rows = -(-K // _DEPTH), -(-N // _WIDTH) * _WIDTH, max(batch_size, _MIN_STREAMS)
-        depth, width = -(-K // high), _WIDTH if batch_size <= _FEW_STREAMS else wide  # of a block
-        padded = np.zeros((high * depth, wide), matrix.dtype)
+        blocks, columns = -(-K // _INVARIANT_HEIGHT), -(-N // _INVARIANT_WIDTH) * _INVARIANT_WIDTH
+        height, streams = -(-K // blocks), max(batch_size, _MIN_STREAMS)
+        width = _INVARIANT_WIDTH if batch_size <= _FEW_STREAMS else columns
+        padded = np.zeros((blocks * height, columns), matrix.dtype)
         padded[:K, :N] = matrix
-        distance = width if width == _WIDTH else width + PADDING
-        blocks = aligned(matrix.dtype, high, wide // width, depth, distance)[..., :width]
-        blocks[...] = padded.reshape(high, depth, wide // width, width).swapaxes(1, 2)
-        whole = np.zeros((rows, high * depth), matrix.dtype)
-        left = whole.reshape(rows, high, 1, depth).transpose(1, 2, 0, 3)  # [high, 1, rows, depth]
-        parts = np.empty((high, rows, wide), matrix.dtype)
-        by_block = parts.reshape(high, rows, wide // width, width).swapaxes(1, 2)
-        self._sum, self._others = parts[0, :, :N], list(parts[1:, :, :N])
-        self._rows, self._products = whole[:, :K], [(left, blocks, by_block)]
+        distance = width if width == _INVARIANT_WIDTH else width + _PADDING
+        self._blocks = aligned(matrix.dtype, blocks, columns // width, height, distance)[..., :width]
+        self._blocks[...] = padded.reshape(blocks, height, columns // width, width).swapaxes(1, 2)
+        whole = np.zeros((streams, blocks * height), matrix.dtype)
+        self._rows = whole[:, :K]
+        self._left = whole.reshape(streams, blocks, 1, height).transpose(1, 2, 0, 3)  # [blocks, 1, streams, height]
+        parts = np.empty((blocks, streams, columns), matrix.dtype)
+        self._by_block = parts.reshape(blocks, streams, columns // width, width).swapaxes(1, 2)
+        self.out, self._others = parts[0, :batch_size, :N], list(parts[1:, :batch_size, :N])
 
-    def __call__(self, rows: Floats) -> Floats:
-        """Return the product of rows [B, K] and the matrix. The next call overwrites it."""
+    def __call__(self, rows: Floats) -> None:
         self._rows[: len(rows)] = rows
-        for left, right, out in self._products:
-            np.matmul(left, right, out=out)
+        np.matmul(self._left, self._blocks, out=self._by_block)
         for part in self._others:
-            self._sum += part
-        return self._sum[: len(rows)]
-
-
-@functools.cache
-def _has_small_kernels() -> bool:
-    return any(blas.get("architecture") in _SMALL_KERNELS for blas in threadpool_info())
+            self.out += part

@@ -4,15 +4,16 @@ import numpy as np
 
 from charlstm.arrays import Floats, IntArray
 from charlstm.network.char_lstm import CharLSTM, State
-from charlstm.network.matmul import BatchInvariantMatmul
+from charlstm.network.layers import Gates, cell
+from charlstm.network.matmul import batch_invariant_matmul
 
 
 class Stepper:
     """Reads one character per stream and predicts the next. The result of a stream does not depend on the others.
 
-    The weights are copied into the layout that is fastest for few rows: the biases of the first layer are added to its
-    input columns, the weights of both inputs of a layer are joined, and those of the gates i, f, o are halved, since
-    `sigmoid(z) = tanh(z / 2) / 2 + 1 / 2`.
+    The weights are copied into the layout that is fastest for few streams: the biases of the first layer are added to
+    its input columns, the weights of both inputs of a layer are joined, and those of the gates i, f, o are halved, as
+    `cell` needs it.
 
     Args:
         network: later changes of its weights have no effect.
@@ -21,42 +22,40 @@ class Stepper:
 
     def __init__(self, network: CharLSTM, batch_size: int = 1) -> None:
         params, H = network.params, network.config.hidden_size
-        scale = np.where(np.arange(4 * H) < H, 1, 0.5).astype(params["b_out"].dtype)
-        self._by_id = np.multiply(params["layer0.w_x"].T + params["layer0.b"], scale, order="C")  # [V, 4H]
-        self._products = [BatchInvariantMatmul(params["layer0.w_h"].T * scale, batch_size)]
+        half = np.where(np.arange(4 * H) < H, 1, 0.5).astype(params["b_out"].dtype)
+        self._by_id = np.multiply(params["layer0.w_x"].T + params["layer0.b"], half, order="C")  # [V, 4H]
+        self._products = [batch_invariant_matmul(params["layer0.w_h"].T * half, batch_size)]
         self._biases = []
         for layer in range(1, network.config.num_layers):
             both = np.concatenate([params[f"layer{layer}.w_x"], params[f"layer{layer}.w_h"]], axis=1).T  # [2H, 4H]
-            self._products.append(BatchInvariantMatmul(both * scale, batch_size))
-            self._biases.append(params[f"layer{layer}.b"] * scale)
-        self._out, self._b_out = BatchInvariantMatmul(params["w_out"].T, batch_size), params["b_out"]
+            self._products.append(batch_invariant_matmul(both * half, batch_size))
+            self._biases.append(params[f"layer{layer}.b"] * half)
+        self._logits, self._b_out = batch_invariant_matmul(params["w_out"].T, batch_size), params["b_out"]
+        self._use_streams(batch_size)
 
     def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:
         """Read ids [B]; return the logits of the next characters [B, V] and the new state."""
+        if len(ids) != len(self._scratch):
+            self._use_streams(len(ids))
         after = State(np.empty_like(state.h), np.empty_like(state.c))
-        z = self._products[0](state.h[0])  # [B, 4H]
-        z += self._by_id[ids]
-        _activate(z, state.c[0], after.h[0], after.c[0])
-        for layer, bias in enumerate(self._biases, start=1):
-            z = self._products[layer](np.concatenate([after.h[layer - 1], state.h[layer]], axis=1))
-            z += bias
-            _activate(z, state.c[layer], after.h[layer], after.c[layer])
+        for layer, (product, z, gates) in enumerate(zip(self._products, self._z, self._gates, strict=True)):
+            if layer == 0:
+                product(state.h[0])
+                z += self._by_id[ids]
+            else:
+                product(np.concatenate([after.h[layer - 1], state.h[layer]], axis=1))
+                z += self._biases[layer - 1]
+            cell(gates.all, gates, state.c[layer], after.c[layer], after.h[layer], self._scratch)
         return self.logits(after), after
 
     def logits(self, state: State) -> Floats:
         """Return the logits of the next characters [B, V] in a state."""
-        return self._out(state.h[-1]) + self._b_out
+        top = state.h[-1]
+        self._logits(top)
+        return self._logits.out[: len(top)] + self._b_out
 
-
-def _activate(z: Floats, c: Floats, h_after: Floats, c_after: Floats) -> None:
-    """Write h and c after a step [B, H]. Overwrites z [B, 4H], where those of i, f, o are halved."""
-    H = c.shape[-1]
-    np.tanh(z, out=z)
-    g, sigmoids = z[:, :H], z[:, H:]
-    sigmoids *= 0.5
-    sigmoids += 0.5
-    np.multiply(z[:, 2 * H : 3 * H], c, out=c_after)
-    g *= z[:, H : 2 * H]
-    c_after += g
-    np.tanh(c_after, out=h_after)
-    h_after *= z[:, 3 * H :]
+    def _use_streams(self, B: int) -> None:
+        """Prepare the views of the raw sums of B streams, which the gates replace."""
+        self._z = [product.out[:B] for product in self._products]  # [B, 4H] each
+        self._gates = [Gates.of(z.reshape(B, 4, -1).swapaxes(0, 1)) for z in self._z]
+        self._scratch = np.empty((B, self._z[0].shape[1] // 4), self._z[0].dtype)

@@ -88,7 +88,7 @@ class NoCopy:
         """See `Constraint`."""
         if self._context.shape[1] == self._index.n - 1:
             for b, followers in enumerate(self._index.followers(self._context)):
-                logits[b, followers] = -np.inf
+                logits[b, followers[followers < logits.shape[1]]] = -np.inf  # V marks an unknown character
 
     def read(self, ids: IntArray) -> None:
         """See `Constraint`."""

@@ -18,7 +18,7 @@ from charlstm.sampling.regex import Automaton
 from charlstm.text.overlap import NgramIndex
 from charlstm.text.vocab import UnknownCharactersError, Vocab
 
-NO_CONTINUATION = "no character is allowed next; loosen pattern or no_copy"
+NO_CONTINUATION = "no character is allowed next; the pattern or no_copy is too strict"
 _PRIME_WINDOW = 256
 
 
@@ -191,6 +191,8 @@ class Sampler:
         for step in self._steps(prefix, [rng], [detector]):
             if step.stuck[0]:
                 raise CharlstmError(NO_CONTINUATION)
+            if step.ended[0]:
+                break
             if step.texts[0]:
                 yield step.texts[0]
         if text := detector.flush():
@@ -235,22 +237,24 @@ class Sampler:
         logits, ended, stuck = np.repeat(prefix.logits, B, axis=0), np.zeros(B, bool), np.zeros(B, bool)
         at_start = np.full(B, not len(prefix.ids) or self._is_space[prefix.ids[-1]])
         constraints, match = self.constrain(prefix.ids, B)
+        can_stop = bool(params.stop or params.lines)
         for _ in range(params.length):
             if match:
-                ended |= _draw_ends(match, distribution(params, logits, at_start), rngs, ended)
+                ended = ended | _draw_ends(match, distribution(params, logits, at_start), rngs, ended)
             allowed = apply_constraints(logits, constraints) if constraints else logits
             if constraints and -math.inf in allowed.max(axis=1).tolist():
                 none = np.isneginf(allowed).all(axis=1)
-                stuck |= none & ~ended & ~(match.matched if match else np.False_)
-                ended |= none
+                stuck = stuck | (none & ~ended & ~(match.matched if match else np.False_))
+                ended = ended | none
                 allowed[none] = logits[none]
             ids = choose(params, allowed, at_start, np.array([rng.random() for rng in rngs]))
-            texts = [
-                "" if over else detector.feed(self.vocab.characters[id])
-                for over, detector, id in zip(ended.tolist(), detectors, ids.tolist(), strict=True)
-            ]
-            yield Step(ids, logits, texts, ended.copy(), stuck.copy())
-            ended |= [detector.stopped for detector in detectors]
+            texts = [self.vocab.characters[id] for id in ids.tolist()]
+            if can_stop:
+                running = zip(detectors, texts, ended.tolist(), strict=True)
+                texts = ["" if over else detector.feed(text) for detector, text, over in running]
+            yield Step(ids, logits, texts, ended, stuck)
+            if can_stop:
+                ended = ended | [detector.stopped for detector in detectors]
             if all(ended.tolist()):
                 return
             for constraint in constraints:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from charlstm.arrays import Floats, Ids
-from charlstm.errors import CharlstmError
+from charlstm.config.settings import SEEDS
+from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.char_lstm import CharLSTM
 from charlstm.network.evaluation import char_losses, eval_streams
 from charlstm.sampling.generate import Prefix, Sampler, read_prime
 from charlstm.sampling.params import SamplingParams
-from charlstm.text.corpus import Corpus, corpus_from_text
+from charlstm.text.corpus import Corpus, convert_newlines, corpus_from_text
 from charlstm.text.vocab import Vocab
 
 Text = str | Corpus
@@ -64,8 +65,10 @@ class Score:
         return math.exp(self.nats_per_char) if self.nats_per_char < 700 else math.inf
 
     def split(self, lengths: Sequence[int]) -> "list[Score]":
-        """Return the scores of consecutive pieces of the text, given their lengths."""
+        """Return the scores of consecutive pieces of the text, given their lengths, which add up to it."""
         edges = np.cumsum([0, *lengths]).tolist()
+        if edges[-1] != len(self.ids):
+            raise ValueError(f"the lengths add up to {edges[-1]}, the text has {len(self.ids)} characters")
         first = len(self.ids) - len(self.losses)  # 1 for a whole text, whose first character has no loss
         return [
             Score(
@@ -96,11 +99,11 @@ class LanguageModel:
 
     def read(self, prime: str = "") -> Prefix:
         """Return the prefix that has read a prime; see `read_prime`."""
-        return read_prime(self.network, self.vocab, prime)
+        return read_prime(self.network, self.vocab, convert_newlines(prime))
 
     def sampler(self, params: SamplingParams, corpus: Text | None = None) -> Sampler:
         """Return a sampler, with the text that must not be copied; see `Sampler`."""
-        ids = None if corpus is None else _as_corpus(corpus).encode_with(self.vocab)[0]
+        ids = None if corpus is None else _as_corpus(corpus).mark_unknown(self.vocab)
         return Sampler(self.network, self.vocab, params, ids)
 
     def stream(
@@ -108,7 +111,7 @@ class LanguageModel:
     ) -> Iterator[str]:
         """Yield a text as it is generated; see `generate`."""
         sampler = self.sampler(SamplingParams(**params), corpus)
-        return sampler.stream(self.read(prime) if isinstance(prime, str) else prime, np.random.default_rng(seed))
+        return sampler.stream(self.read(prime) if isinstance(prime, str) else prime, _seeded(seed))
 
     def generate(
         self, prime: str | Prefix = "", *, seed: Seed = None, corpus: Text | None = None, **params: Any
@@ -141,7 +144,8 @@ class LanguageModel:
             CharlstmError: the text is too short, or the predictions are not finite.
         """
         encoded = [_as_corpus(text).encode_with(self.vocab) for text in texts]
-        ids, unknown = np.concatenate([ids for ids, _ in encoded]), sum(unknown for _, unknown in encoded)
+        ids = np.concatenate([ids for ids, _ in encoded]) if encoded else self.vocab.encode("")
+        unknown = sum(unknown for _, unknown in encoded)
         if len(ids) < 2:
             raise CharlstmError(f"need at least 2 known characters to score, got {len(ids)}")
         with np.errstate(over="ignore", invalid="ignore"):
@@ -155,6 +159,13 @@ class LanguageModel:
         """Return the score of each line of a text, each given the lines before it."""
         score = self.score(text, exact=exact)
         return score.split([len(line) for line in io.StringIO(score.text, newline="\n")])
+
+
+def _seeded(seed: Seed) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise UsageError(f"{seed!r} is not {SEEDS.expects}", "seed") from None
 
 
 def _as_corpus(text: Text) -> Corpus:

@@ -46,4 +46,6 @@ class SamplingParams:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
         check_settings(self)

@@ -61,7 +61,11 @@ class Automaton:
                 raise _NotSupportedError("flags other than a, s and x are not supported")
             last = self._add(parsed, 0, parsed.state.flags)
         except (re.error, ValueError, OverflowError, RecursionError, _NotSupportedError) as error:
-            reason = " ".join(str(error).split()) or "too deeply nested"
+            reason = " ".join(str(error).split())
+            if isinstance(error, RecursionError):
+                reason = "too deeply nested"
+            elif "set_int_max_str_digits" in reason:
+                reason = "a repeat count is too large"
             raise UsageError(f"{shorten(expression)!r}: {reason}", "pattern") from None
         self._distances = self._distances_to(last)
         self._cells = 0  # memory of all states

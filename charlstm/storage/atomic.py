@@ -15,16 +15,17 @@ def replace_file(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` once it is complete on the disk. An exception leaves the old file unchanged."""
     target = Path(os.path.realpath(path))  # through a link, not over it
     temporary = temporary_path(target)
-    file = open(temporary, "xb")  # noqa: SIM115  # an existing file is not ours to remove
+    ours = not os.path.lexists(temporary)  # an existing file is not ours to remove
     try:
-        with file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        if ours:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
         raise
     _sync_directory(target.parent)
 

@@ -66,6 +66,12 @@ class Corpus:
         kept = self.ids if known.all() else self.ids[known[self.ids]]
         return ids[kept], len(self.ids) - len(kept)
 
+    def mark_unknown(self, vocab: Vocab) -> Ids:
+        """Return the text in the ids of another vocabulary, with the id V for its unknown characters."""
+        ids, known = vocab.find(self.vocab.code_points)
+        marked: Ids = np.where(known, ids, len(vocab)).astype(np.min_scalar_type(len(vocab)))
+        return marked[self.ids]
+
 
 def corpus_from_text(text: str) -> Corpus:
     """Return a corpus made of a string. Line endings are converted to LF."""

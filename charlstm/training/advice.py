@@ -10,7 +10,7 @@ import numpy as np
 
 from charlstm.config.settings import Config, TrainConfig
 from charlstm.network.char_lstm import param_shapes
-from charlstm.network.parallel import available_cores
+from charlstm.network.cores import available_cores
 from charlstm.storage.run import Run
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.training.loop import new_run, train

@@ -13,8 +13,9 @@ from charlstm.arrays import Ids, Params
 from charlstm.config.settings import Config, TrainConfig
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.char_lstm import CharLSTM, State, init_network
+from charlstm.network.cores import available_cores
 from charlstm.network.evaluation import eval_streams, evaluate
-from charlstm.network.parallel import DataParallel, available_cores
+from charlstm.network.parallel import DataParallel
 from charlstm.optim import Optimizer, clip_by_global_norm, learning_rate_at, update_ema
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import MAX_ROLLBACKS, Evaluation, Run, TrainingState

@@ -15,7 +15,9 @@ from charlstm.training.loop import new_run
 
 
 def start(
-    corpus: str | Path | Iterable[str | Path] | Corpus | Dataset, config: Config | str | Path | None = None, **settings: Any
+    corpus: str | Path | Iterable[str | Path] | Corpus | Dataset,
+    config: Config | str | Path | None = None,
+    **settings: Any,
 ) -> Run:
     """Return a new run, to be trained by `train`.
 

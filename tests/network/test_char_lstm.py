@@ -52,7 +52,7 @@ def test_one_window_equals_windows_of_one_step(rng):
 @pytest.mark.parametrize("small_kernels", [True, False])
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_float32_agrees_with_float64_with_and_without_small_kernels(num_layers, small_kernels, rng, monkeypatch):
-    monkeypatch.setattr("charlstm.network.matmul._has_small_kernels", lambda: small_kernels)
+    monkeypatch.setattr("charlstm.network.matmul.has_small_kernels", lambda: small_kernels)
     double = init_network(ModelConfig(hidden_size=64, num_layers=num_layers), 50, rng, np.float64)
     single = CharLSTM(double.config, {name: param.astype(np.float32) for name, param in double.params.items()})
     window, state = random_window(double, rng, T=40, B=9)

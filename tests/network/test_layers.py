@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from charlstm.network.layers import lstm_backward, lstm_forward
-from charlstm.network.workspace import Workspace
+from charlstm.network.layers import LSTMLayer
 
 
 def random_params(rng, E, H):
@@ -22,10 +21,10 @@ def test_layer_gradients_match_the_reference(clip_error, rng):
     params = random_params(rng, E, H)
     x, dh = rng.standard_normal((T, B, E)), rng.standard_normal((T, B, H))
     h0, c0 = rng.standard_normal((2, B, H))
-    work = Workspace(np.float64)
-    cache = lstm_forward(params, x, h0, c0, work)[3]
+    layer = LSTMLayer(T, B, E, H, one_hot=False, dtype=np.float64)
+    layer.forward(params, x, h0, c0)
     grads = {name: np.empty_like(param) for name, param in params.items()}
-    dx = lstm_backward(params, dh, cache, grads, work, clip_error)
+    dx = layer.backward(dh, grads, clip_error)
     assert dx is not None
     totals = {name: np.zeros_like(param) for name, param in params.items()}
     for stream in range(B):
@@ -47,10 +46,10 @@ def test_ids_and_one_hot_inputs_give_the_same_results(rng):
     zero, dh = np.zeros((B, H)), rng.standard_normal((T, B, H))
     results = []
     for x in (ids, one_hot):
-        work = Workspace(np.float64)
-        h, _, _, cache = lstm_forward(params, x, zero, zero, work)
+        layer = LSTMLayer(T, B, V, H, one_hot=x is ids, dtype=np.float64)
+        h, _, _ = layer.forward(params, x, zero, zero)
         grads = {name: np.empty_like(param) for name, param in params.items()}
-        lstm_backward(params, dh, cache, grads, work)
+        layer.backward(dh, grads)
         results.append({"h": h, **grads})
     for name, by_id in results[0].items():
         np.testing.assert_allclose(by_id, results[1][name], rtol=1e-9, atol=1e-12)

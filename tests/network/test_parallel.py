@@ -12,7 +12,8 @@ import pytest
 
 from charlstm.config.settings import ModelConfig
 from charlstm.network.char_lstm import init_network
-from charlstm.network.parallel import DataParallel, available_cores
+from charlstm.network.cores import available_cores
+from charlstm.network.parallel import DataParallel
 from charlstm.text.batches import Window
 
 needs_processes = pytest.mark.skipif(os.name != "posix", reason="processes inherit memory on POSIX systems only")

@@ -112,8 +112,8 @@ def test_unknown_characters_in_prime_are_named(trained):
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("hidden_size", [5, 128, 320, pytest.param(512, marks=pytest.mark.slow)])
 def test_step_is_bit_identical_for_any_number_of_streams(hidden_size, num_layers, small_kernels, rng, monkeypatch):
-    if not small_kernels or not matmul._has_small_kernels():
-        monkeypatch.setattr(matmul, "_has_small_kernels", lambda: False)
+    if not small_kernels or not matmul.has_small_kernels():
+        monkeypatch.setattr(matmul, "has_small_kernels", lambda: False)
     network = init_network(ModelConfig(hidden_size=hidden_size, num_layers=num_layers), 65, rng)
     ids = rng.integers(0, 65, (5, 64))
 

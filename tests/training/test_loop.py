@@ -254,9 +254,11 @@ def test_no_more_cores_are_used_than_are_available(corpus, monkeypatch):
 # ---- short texts
 
 
-@pytest.mark.parametrize("text", ["", "a", "aaaa"])
-def test_corpus_of_fewer_than_two_distinct_characters_is_refused(text):
-    with pytest.raises(CharlstmError, match="only one distinct character; there is nothing to learn"):
+@pytest.mark.parametrize(
+    ("text", "reason"), [("", "is empty"), *((text, "contains only one distinct character") for text in ("a", "aaaa"))]
+)
+def test_corpus_of_fewer_than_two_distinct_characters_is_refused(text, reason):
+    with pytest.raises(CharlstmError, match=f"the corpus {reason}; there is nothing to learn"):
         begin(Config(), text)
 
 

@@ -1,0 +1,166 @@
+"""A process that computes for another: how it is started, and what the two say to each other.
+
+The main process sends a `Setup`, then a `Request` at a time; the worker answers each with a `Reply`. Weights and
+gradients are in shared memory.
+"""
+
+import os
+import subprocess
+import sys
+import warnings
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import numpy as np
+
+from charlstm.arrays import Bits, Grads
+from charlstm.config.settings import ModelConfig
+from charlstm.network.char_lstm import CharLSTM, Masks, State
+from charlstm.network.cores import blas_threads
+from charlstm.network.shared_memory import SharedParams, duplicate_above_2
+from charlstm.text.batches import Window
+
+_EXIT_S = 1.0  # time that a process has to exit by itself
+_SYS_PATH = [os.path.abspath(entry) for entry in sys.path]  # before anything changes the working directory
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "MKL", "OMP", "BLIS", "VECLIB_MAXIMUM")}
+
+
+class Setup(NamedTuple):
+    """What a worker is told first."""
+
+    fileno: int  # of the shared memory
+    shapes: dict[str, tuple[int, ...]]
+    dtype: np.dtype[np.floating]
+    number: int  # of the worker, from 0
+    config: ModelConfig
+
+
+class Request(NamedTuple):
+    """Streams of a window to compute."""
+
+    window: Window
+    state: State
+    masks: Masks | None
+    clip_error: float
+    chars: int  # of the whole window
+    with_grads: bool
+
+
+class Reply(NamedTuple):
+    """The result of a request. The gradients are in the arrays of the network that computed it."""
+
+    loss: float
+    state: State
+
+
+def compute(network: CharLSTM, request: Request) -> Reply:
+    """Carry out a request."""
+    window, state, masks, clip_error, chars, with_grads = request
+    if not with_grads:
+        return Reply(*network.loss(window, state, chars))
+    loss, _, after = network.loss_and_grads(window, state, masks, clip_error, chars)
+    return Reply(loss, after)
+
+
+class Worker:
+    """The process, as seen from the main one.
+
+    It has a session of its own, so that Ctrl-C reaches only the main process, and a pipe of its own, since start-up
+    code of Python may write to standard output.
+
+    Attributes:
+        grads: where it writes its gradients.
+        process: None if it could not be started, or has died.
+    """
+
+    def __init__(self, shared: SharedParams | None, number: int, config: ModelConfig) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        if shared is None:
+            return
+        self.grads: Grads = shared.grads[number]
+        try:
+            self._pipe, theirs = Pipe()
+            pipe = duplicate_above_2(theirs.fileno())
+            theirs.close()
+            program = f"import sys; sys.path[:] = {_SYS_PATH!r}; from {__name__} import serve; serve({pipe})"
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", program],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[pipe, shared.fileno],
+                    start_new_session=True,
+                    env=os.environ | _ONE_THREAD,
+                )
+            finally:
+                os.close(pipe)
+        except (OSError, TypeError, ValueError) as error:
+            warn_of_fewer(f"cannot start another process ({getattr(error, 'strerror', None) or error})")
+        self.send(Setup(shared.fileno, dict(shared.shapes), shared.dtype, number, config))
+
+    def send(self, message: Setup | Request) -> None:
+        """Send a message. That the process has died shows when `receive` is called."""
+        if self.process is not None:
+            with suppress(OSError):
+                self._pipe.send(_pack(message) if isinstance(message, Request) else message)
+
+    def receive(self) -> Reply | None:
+        """Return the reply to the last request; None if there is no process, or no longer one."""
+        if self.process is None:
+            return None
+        try:
+            reply: Reply = self._pipe.recv()
+        except (OSError, EOFError):
+            warn_of_fewer(f"a process has died (exit code {self.close()})")
+            return None
+        return reply
+
+    def close(self) -> int | None:
+        """End the process; return its exit code."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        self._pipe.close()
+        try:
+            return process.wait(_EXIT_S)
+        except subprocess.TimeoutExpired:  # it is suspended, or another process holds the pipe
+            process.kill()
+            return process.wait()
+
+
+def warn_of_fewer(what: str) -> None:
+    """Warn that fewer processes than planned will compute."""
+    warnings.warn(f"{what}; continuing with fewer processes, more slowly", stacklevel=2)
+
+
+def serve(fileno: int) -> None:
+    """Run a worker: answer the requests of a pipe until it is closed."""
+    with (
+        blas_threads(1),
+        np.errstate(all="ignore"),
+        suppress(EOFError, ConnectionError, MemoryError),
+        Connection(fileno) as pipe,
+    ):
+        setup = Setup(*pipe.recv())
+        shared = SharedParams(setup.fileno, setup.shapes, setup.dtype)
+        network = CharLSTM(setup.config, shared.weights, shared.grads[setup.number])
+        while True:
+            request, bits = pipe.recv()
+            pipe.send(compute(network, _unpack(request, bits, setup.config.hidden_size)))
+
+
+def _pack(request: Request) -> tuple[Request, Bits | None]:
+    """Return a request with the masks of its weights apart, as bits, for the way through the pipe."""
+    masks = request.masks
+    if masks is None or masks.recurrent is None:
+        return request, None
+    return request._replace(masks=masks._replace(recurrent=None)), np.packbits(masks.recurrent, axis=2)
+
+
+def _unpack(request: Request, bits: Bits | None, H: int) -> Request:
+    if request.masks is None or bits is None:
+        return request
+    kept = np.unpackbits(bits, axis=2, count=H).astype(bool)
+    return request._replace(masks=request.masks._replace(recurrent=kept))
