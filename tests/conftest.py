@@ -1,6 +1,9 @@
 """Fixtures of several tests."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported; tests share the cores
 
 import numpy as np
 import pytest

@@ -42,7 +42,7 @@ def run() -> None:
     except CharlstmError as error:
         code = _fail(_with_flag(error), error.exit_code)
     except MemoryError:
-        code = _fail("not enough memory; try a smaller hidden_size, batch_size or seq_len", 1)
+        code = _fail("not enough memory; try a smaller --hidden-size, --batch-size or --seq-len", 1)
     except OSError as error:  # files have their own messages: this is standard output
         _drop_output()
         code = _fail(f"standard output: {error.strerror or error}", 1)

@@ -27,7 +27,7 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
         print(as_json(values, indent=2))
         return
     rare, endings = values["rare"], " and ".join(values["line_endings"]) or "no newlines"
-    listed = ", ".join(f"{printable(c)!r} {n}" for c, n in list(rare.items())[:_SHOWN_RARE])
+    listed = ", ".join(f"'{printable(c)}' {n}" for c, n in list(rare.items())[:_SHOWN_RARE])
     print(f"corpus      {values['chars']:,} characters, {values['vocabulary']} distinct")
     print(f"rare        {len(rare)} characters occur fewer than {RARE} times{': ' * bool(rare)}{listed}")
     print(f"lines       {endings}; {values['repeated_lines']:.1%} repeat an earlier line")

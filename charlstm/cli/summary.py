@@ -33,8 +33,8 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
         display.say(f"Settings chosen to suit the corpus: {format_settings(chosen)}")
     if (batches.batch_size, batches.seq_len) != (config.train.batch_size, config.train.seq_len):
         display.say(
-            f"The corpus is short: using {batches.batch_size} streams of {batches.seq_len} characters instead of "
-            f"{config.train.batch_size} of {config.train.seq_len}"
+            f"The corpus is short: using a batch size of {batches.batch_size} and windows of {batches.seq_len} "
+            f"characters instead of {config.train.batch_size} and {config.train.seq_len}"
         )
     if config.data.val_fraction and len(dataset.val_ids) < 2:
         display.say("The corpus is too short for validation; the last weights will be kept")

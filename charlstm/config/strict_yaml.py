@@ -77,7 +77,8 @@ def _entries(text: str, file: str, sections: tuple[str, ...]) -> Iterator[Entry]
     for section, settings in _pairs(root, file, f"the sections {', '.join(sections)}"):
         if section.value not in sections:
             raise UsageError(
-                f"{_where(file, section)}: there is no section {_show(section)}{suggest(section.value, sections)}; "
+                f"{_where(file, section)}: there is no section {shorten(section.value, 40)!r}"
+                f"{suggest(section.value, sections)}; "
                 f"settings belong under {', '.join(name + ':' for name in sections)}"
             )
         if _is_empty(settings):

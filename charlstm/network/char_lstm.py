@@ -128,14 +128,14 @@ class CharLSTM:
             The mean loss in nats per character; `grads`, which the next call overwrites; the state after the window.
         """
         grads, chars = self.grads, chars or window.x.size
-        h, after = self._forward(window.x, state, masks)
+        h, params, after = self._forward(window.x, state, masks)
         losses = self._output.forward(self.params, h, window.y)
         dh = self._output.backward(self.params, chars, grads).reshape(h.shape)
         for layer in reversed(range(self.config.num_layers)):
             if masks and masks.outputs is not None:
                 dh *= masks.outputs[layer]
             layer_grads = _of_layer(grads, layer)
-            dx = self._layers[layer].backward(dh, layer_grads, clip_error)
+            dx = self._layers[layer].backward(params[layer], dh, layer_grads, clip_error)
             if masks:
                 self._apply_weight_masks(layer_grads, layer, masks)
             if dx is not None:
@@ -149,7 +149,7 @@ class CharLSTM:
 
     def char_losses(self, window: Window, state: State) -> tuple[Floats, State]:
         """Return the loss of each character of a window in nats [T, B] and the state after it."""
-        h, after = self._forward(window.x, state)
+        h, _, after = self._forward(window.x, state)
         return self._output.forward(self.params, h, window.y), after
 
     def read(self, ids: IntArray, state: State) -> State:
@@ -159,24 +159,25 @@ class CharLSTM:
             ids: [T, B].
             state: before the text; not changed.
         """
-        return self._forward(ids, state)[1]
+        return self._forward(ids, state)[2]
 
-    def _forward(self, ids: IntArray, state: State, masks: Masks | None = None) -> tuple[Floats, State]:
-        """Return the output of the top layer [T, B, H] and the state after the window."""
+    def _forward(self, ids: IntArray, state: State, masks: Masks | None = None) -> tuple[Floats, list[Grads], State]:
+        """Return the output of the top layer [T, B, H], the parameters of each layer, and the state afterwards."""
         self._fit_layers(*ids.shape)
         x: Inputs = ids
         if masks and masks.inputs is not None:
             seen = masks.inputs[np.arange(ids.shape[1]), ids]  # [T, B]
             x = np.where(seen, ids, self.vocab_size)
         hs, cs = [], []
+        params = [self._masked_params(n, masks) for n in range(self.config.num_layers)]
         for n, layer in enumerate(self._layers):
-            h_all, h, c = layer.forward(self._masked_params(n, masks), x, state.h[n], state.c[n])
+            h_all, h, c = layer.forward(params[n], x, state.h[n], state.c[n])
             x = h_all
             if masks and masks.outputs is not None:
                 x = np.multiply(h_all, masks.outputs[n], out=self._dropped[n])
             hs.append(h)
             cs.append(c)
-        return cast(Floats, x), State(np.stack(hs), np.stack(cs))
+        return cast(Floats, x), params, State(np.stack(hs), np.stack(cs))
 
     def _fit_layers(self, T: int, B: int) -> None:
         """Allocate the arrays of a window of this shape, unless the last one had it."""

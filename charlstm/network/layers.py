@@ -110,7 +110,6 @@ class LSTMLayer:
         """
         hs, cs = self._h, self._c
         hs[0], cs[0] = h, c
-        self._w_h = params["w_h"]
         self._input.load(params, x)
         self._recurrent.load(params["w_h"])
         for t in range(len(x)):
@@ -119,7 +118,7 @@ class LSTMLayer:
             cell(z, self._steps[t], cs[t], cs[t + 1], hs[t + 1], self._scratch)
         return hs[1:], hs[-1].copy(), cs[-1].copy()
 
-    def backward(self, dh_above: Floats, grads: Grads, clip_error: float = 0.0) -> Floats | None:
+    def backward(self, params: Params, dh_above: Floats, grads: Grads, clip_error: float = 0.0) -> Floats | None:
         """Propagate the gradient of the last window back through the layer. Must follow `forward`, once.
 
         At each step, last to first, with dh_next and dc_next zero at the end of the window::
@@ -132,6 +131,7 @@ class LSTMLayer:
         The gradient from the next window is taken as zero: back-propagation is truncated (Williams and Peng, 1990).
 
         Args:
+            params: as for `forward`.
             dh_above: gradient of h after each step, from the layer above [T, B, H].
             grads: the gradients of `params`, summed over the window; written.
             clip_error: clip dh_next and dc_next elementwise to +- this. 0 turns it off.
@@ -144,7 +144,7 @@ class LSTMLayer:
         dh, dh_next, dc, dc_next, dc_from_h = self._step_gradients
         dh_next[...] = 0
         dc[...] = 0  # holds dc_next at the start of each step
-        self._recurrent.load_backward(self._w_h)
+        self._recurrent.load_backward(params["w_h"])
         for chunk in self._chunks_backwards():
             dh_dc, dc_dz, dh_dzo = self._derivatives(chunk)
             for k, t in reversed(list(enumerate(range(T)[chunk]))):
@@ -163,7 +163,7 @@ class LSTMLayer:
         rows = dz.reshape(4, T * B, H)
         h_prev = self._h[:-1].reshape(T * B, H)
         np.matmul(rows.swapaxes(1, 2), h_prev, out=grads["w_h"].reshape(4, H, H))  # dw_h = sum of dz[t].T @ h[t - 1]
-        return self._input.backward(rows, grads)
+        return self._input.backward(params, rows, grads)
 
     def _derivatives(self, steps: slice) -> tuple[Floats, Floats, Floats]:
         """Return the derivatives of a chunk of steps, which do not depend on the gradient.
@@ -231,7 +231,7 @@ class OneHotInput:
         np.take(self._by_id, self._ids[t], axis=1, out=self._row, mode="clip")
         z += self._row
 
-    def backward(self, dz: Floats, grads: Grads) -> None:
+    def backward(self, params: Params, dz: Floats, grads: Grads) -> None:
         """Write the gradients of `w_x` and `b`, given dz [4, T B, H]."""
         H = dz.shape[2]
         self._sum_by_id(dz)
@@ -274,18 +274,18 @@ class DenseInput:
         sums = np.matmul(x.reshape(T * B, -1), w_x, out=self._sums.reshape(4, T * B, H))
         sums += params["b"].reshape(4, 1, H)
         sums[1:] *= 0.5
-        self._x, self._w_x = cast(Floats, x), params["w_x"]
+        self._x = cast(Floats, x)
 
     def add_to(self, z: Floats, t: int) -> None:
         """Add the sums of a step to z [4, B, H]."""
         z += self._sums[:, t]
 
-    def backward(self, dz: Floats, grads: Grads) -> Floats:
+    def backward(self, params: Params, dz: Floats, grads: Grads) -> Floats:
         """Write the gradients of `w_x` and `b`, given dz [4, T B, H]; return the gradient of x [T, B, E]."""
         _, rows, H = dz.shape
         np.matmul(dz.swapaxes(1, 2), self._x.reshape(rows, -1), out=grads["w_x"].reshape(4, H, -1))
         np.sum(dz, axis=1, out=grads["b"].reshape(4, H))
-        np.matmul(dz, self._w_x.reshape(4, H, -1), out=self._dx_by_gate)
+        np.matmul(dz, params["w_x"].reshape(4, H, -1), out=self._dx_by_gate)
         return np.add.reduce(self._dx_by_gate, axis=0, out=self._dx).reshape(self._x.shape)
 
 

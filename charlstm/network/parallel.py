@@ -52,14 +52,14 @@ class DataParallel:
         self, window: Window, state: State, masks: Masks | None = None, clip_error: float = 0.0
     ) -> tuple[float, Grads, State]:
         """Return what the `loss_and_grads` of the network returns."""
-        total, losses, states = self.network.grads, [], []
-        for reply, grads in self._compute(window, state, masks, clip_error, with_grads=True):
-            losses.append(reply.loss)
-            states.append(reply.state)
-            if grads is not total:
-                for name, grad in total.items():
-                    grad += grads[name]
-        return sum(losses), total, concat_states(states)
+        parts = self._compute(window, state, masks, clip_error, with_grads=True)
+        first, total = next(parts)
+        replies = [first]
+        for reply, grads in parts:
+            replies.append(reply)
+            for name, grad in total.items():
+                grad += grads[name]
+        return sum(reply.loss for reply in replies), total, concat_states(reply.state for reply in replies)
 
     def loss(self, window: Window, state: State) -> tuple[float, State]:
         """Return what the `loss` of the network returns."""
@@ -88,12 +88,12 @@ class DataParallel:
             with blas_threads(1 if others else self.cores):
                 for worker, request in zip(workers, others, strict=True):
                     worker.send(request)
-                yield compute(self.network, mine), self.network.grads
+                yield compute(self.network, mine)
                 for worker, request in zip(workers, others, strict=True):
                     if reply := worker.receive():
                         yield reply, worker.grads
                     else:
-                        yield compute(self._substitute, request), self._substitute.grads
+                        yield compute(self._substitute, request)
             complete = True
         finally:
             if not complete:  # a reply left in a pipe would be taken for that to the next request

@@ -49,19 +49,19 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The result of a request. The gradients are in the arrays of the network that computed it."""
+    """The result of a request, but for the gradients, which are in shared memory."""
 
     loss: float
     state: State
 
 
-def compute(network: CharLSTM, request: Request) -> Reply:
-    """Carry out a request."""
+def compute(network: CharLSTM, request: Request) -> tuple[Reply, Grads]:
+    """Return the result of a request, and the gradients if it asks for them."""
     window, state, masks, clip_error, chars, with_grads = request
     if not with_grads:
-        return Reply(*network.loss(window, state, chars))
-    loss, _, after = network.loss_and_grads(window, state, masks, clip_error, chars)
-    return Reply(loss, after)
+        return Reply(*network.loss(window, state, chars)), {}
+    loss, grads, after = network.loss_and_grads(window, state, masks, clip_error, chars)
+    return Reply(loss, after), grads
 
 
 class Worker:
@@ -148,7 +148,8 @@ def serve(fileno: int) -> None:
         network = CharLSTM(setup.config, shared.weights, shared.grads[setup.number])
         while True:
             request, bits = pipe.recv()
-            pipe.send(compute(network, _unpack(request, bits, setup.config.hidden_size)))
+            reply, _ = compute(network, _unpack(request, bits, setup.config.hidden_size))
+            pipe.send(reply)
 
 
 def _pack(request: Request) -> tuple[Request, Bits | None]:

@@ -142,7 +142,7 @@ class Run:
             chars = "of the same length" if old.chars == new.chars else f"{new.chars:,} characters, not {old.chars:,}"
             raise CharlstmError(
                 f"the corpus differs from the one this run was started with ({chars}): give the same files in the "
-                "same order, or use force to accept this one"
+                "same order, or force a different corpus"
             )
         ids, unknown = corpus.encode_with(self.model.vocab)
         if unknown:

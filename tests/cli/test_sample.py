@@ -122,7 +122,7 @@ def test_stuck_texts_are_listed_and_the_others_written(alone, refuse, directory)
     line = refuse(*STUCK, "--num", 12, "-o", "out.txt", code=1)
     stuck = [seed for seed, text in alone.items() if text is None]
     seeds = f"{'seed' if len(stuck) == 1 else 'seeds'} {', '.join(map(str, stuck))}"
-    assert line == f"Error: {seeds}: no character is allowed next; loosen pattern or no_copy"
+    assert line == f"Error: {seeds}: no character is allowed next; the pattern or no_copy is too strict"
     written = parse((directory / "out.txt").read_text())
     assert {each["seed"]: each["text"] for each in written} == {k: text for k, text in alone.items() if text}
 

@@ -155,7 +155,10 @@ def test_short_corpus_reports_smaller_batches(here, tmp_path):
     (tmp_path / "short.txt").write_text("to be or not to be, that is the question\n")
     done = here("train", "short.txt", "--steps", 2, "--hidden-size", 8, "--threads", 1)
     assert done.returncode == 0
-    assert "The corpus is short: using 1 streams of 36 characters instead of 24 of 40\n" in done.stderr
+    assert (
+        "The corpus is short: using a batch size of 1 and windows of 36 characters instead of 24 and 40\n"
+        in done.stderr
+    )
 
 
 def test_preview_has_at_most_ten_lines(text_file, here):

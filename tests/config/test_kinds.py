@@ -64,7 +64,7 @@ def test_integer_refuses_other_numbers_and_other_types(value):
 
 def test_lower_bound_of_a_number_is_included_unless_it_must_be_above():
     assert number(0, 1).parse("0") == 0
-    with pytest.raises(ValueError, match=r"^0 is not a number above 0 to 1$"):
+    with pytest.raises(ValueError, match=r"^0 is not a number above 0, up to 1$"):
         number(0, 1, above=True).parse("0")
 
 

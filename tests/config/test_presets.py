@@ -131,7 +131,7 @@ def test_broken_syntax_after_a_value_is_refused_with_its_line(tmp_path):
     "value", ["nan", ".nan", "inf", ".inf", "-.inf", "1e999", "true", "0", "-1", '"0.1"', "1e-3x", "1 2"]
 )
 def test_invalid_rate_is_refused(value, tmp_path):
-    with pytest.raises(UsageError, match=r"learning_rate: .* is not a number above 0 to 1000$"):
+    with pytest.raises(UsageError, match=r"learning_rate: .* is not a number above 0, up to 1000$"):
         config_of(tmp_path, f"train:\n  learning_rate: {value}\n")
 
 

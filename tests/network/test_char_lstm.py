@@ -94,8 +94,7 @@ def test_initial_loss_is_close_to_that_of_a_uniform_guess(rng):
 def draw_all_masks(network, batch_size, rng):
     """Return the masks of a window, and each of the three as an array: inputs, outputs and recurrent weights."""
     masks = network.draw_masks(batch_size, rng)
-    recurrent = np.unpackbits(masks.recurrent, axis=2, count=network.config.hidden_size)
-    return masks, masks.inputs, masks.outputs, recurrent
+    return masks, masks.inputs, masks.outputs, masks.recurrent
 
 
 def test_dropout_masks_and_rescales_inputs_weights_and_outputs(rng):

@@ -24,7 +24,7 @@ def test_layer_gradients_match_the_reference(clip_error, rng):
     layer = LSTMLayer(T, B, E, H, one_hot=False, dtype=np.float64)
     layer.forward(params, x, h0, c0)
     grads = {name: np.empty_like(param) for name, param in params.items()}
-    dx = layer.backward(dh, grads, clip_error)
+    dx = layer.backward(params, dh, grads, clip_error)
     assert dx is not None
     totals = {name: np.zeros_like(param) for name, param in params.items()}
     for stream in range(B):
@@ -49,7 +49,7 @@ def test_ids_and_one_hot_inputs_give_the_same_results(rng):
         layer = LSTMLayer(T, B, V, H, one_hot=x is ids, dtype=np.float64)
         h, _, _ = layer.forward(params, x, zero, zero)
         grads = {name: np.empty_like(param) for name, param in params.items()}
-        layer.backward(dh, grads)
+        layer.backward(params, dh, grads)
         results.append({"h": h, **grads})
     for name, by_id in results[0].items():
         np.testing.assert_allclose(by_id, results[1][name], rtol=1e-9, atol=1e-12)

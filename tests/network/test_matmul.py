@@ -53,7 +53,9 @@ def test_blocks_are_used_only_where_they_are_fast(B, H, dtype, small_kernels, st
 
 @pytest.mark.parametrize(("B", "width"), [(8, 64), (32, 32)])
 def test_blocks_are_narrower_where_more_streams_reread_them(B, width):
-    assert recurrent_matmul(B, 256, np.float32, small_kernels=True).block == (256, width)
+    strategy = recurrent_matmul(B, 256, np.float32, small_kernels=True)
+    assert isinstance(strategy, BlockMatmul)
+    assert strategy.block == (256, width)
 
 
 @pytest.mark.parametrize("small_kernels", [True, False])
