@@ -1,7 +1,4 @@
-"""The array types, each defined once.
-
-**T** time steps in a window, **B** parallel streams, **V** vocabulary size, **H** hidden units per layer, **L** layers.
-"""
+"""The array types, each defined once. The letters in comments are explained in `network/layers`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +10,6 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.floating[Any]]  # float32 in use, float64 in checks
 Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-Bits = npt.NDArray[np.uint8]  # eight truth values in each byte
 Ids = npt.NDArray[np.unsignedinteger[Any]]  # a text, in the narrowest type that holds its ids
 IntArray = npt.NDArray[np.intp]  # ids and other indices, ready to index with
 Int64s = npt.NDArray[np.int64]
@@ -22,3 +18,4 @@ Hashes = npt.NDArray[np.uint64]
 
 Params = Mapping[str, Floats]  # by name
 Grads = dict[str, Floats]  # with the keys of the parameters
+LayerParams = dict[str, Floats]  # of one layer, by the names within it

@@ -28,32 +28,32 @@ def jobs(scale: float) -> Iterator[Job]:
     def scaled(trials: int) -> int:
         return max(int(trials * scale), 1)
 
-    yield "a mutated checkpoint is rejected, or holds the same values", mutate_checkpoints, (scaled(1_000_000),)
+    yield "a mutated checkpoint is rejected or loads the same values", mutate_checkpoints, (scaled(1_000_000),)
     yield (
-        "a checkpoint with mutated members and matching checksums is rejected, or can be shown, sampled, scored and "
-        "resumed",
+        "a checkpoint with mutated members and valid checksums is rejected, or works with `info`, `sample`, `score` "
+        "and `--resume`",
         mutate_members,
         (scaled(100_000),),
     )
     yield (
-        "a mutated configuration gives settings or one error, in less than a second",
+        "a mutated configuration gives valid settings or one error in under a second",
         mutate_settings,
         (scaled(100_000),),
     )
     yield (
-        "a mutated corpus, compressed or not, is read as Python reads it, or rejected",
+        "a mutated corpus, compressed or not, is decoded as Python decodes it, or rejected",
         mutate_corpora,
         (scaled(100_000),),
     )
-    yield "random command lines succeed, or give one error", random_command_lines, (scaled(20_000),)
+    yield "a random command line succeeds or gives one error", random_command_lines, (scaled(20_000),)
     yield (
-        "if any write, flush, sync, rename or opening of a save fails, once or permanently, the failure is reported, "
-        "and the old or the new file remains, complete, and nothing else",
+        "if any open, write, flush, sync or rename during a save fails, once or permanently, the failure is reported, "
+        "and only a complete file remains, old or new",
         fault_sweep,
         (),
     )
     for name in ("SIGKILL", "SIGTERM", "SIGINT"):
-        promise = f"a run stopped by {name} at random moments ends with the same bytes as an uninterrupted one"
+        promise = f"a run stopped by {name} at random times and resumed gives the same bytes as an uninterrupted one"
         yield promise, kill_loop, ("", scaled(50), getattr(signal, name))
     for variant, flags in VARIANTS.items():
         yield f"... by SIGKILL: {variant}", kill_loop, (flags, scaled(10), signal.SIGKILL)
@@ -83,7 +83,7 @@ def main() -> None:
             highest = max(highest, peak)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- table -->")
     after = rest.partition("<!-- end -->")[2]
-    table = "\n".join(["| promise | test | trials | failures |", "|---|---|---|---|", *rows])
+    table = "\n".join(["| guarantee | test | trials | failures |", "|---|---|---|---|", *rows])
     memory = f"No process used more than {highest:.0f} MB."
     PAGE.write_text(f"{before}<!-- table -->\n{table}\n\n{memory}\n<!-- end -->{after}", encoding="utf-8")
 

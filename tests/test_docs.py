@@ -17,7 +17,7 @@ SENTENCE = "It was a bright cold day, and the clocks were striking. THE END\n"
 
 
 def cli_page() -> str:
-    lines = ["# The command line", "", "Generated from `--help` by `make docs`.", ""]
+    lines = ["# Command-line reference", "", "Generated from `--help` by `make docs`.", ""]
     for name in ("", *sorted(cli.commands)):
         result = CliRunner().invoke(cli, [name, "--help"] if name else ["--help"], "charlstm", terminal_width=100)
         text = result.output.replace("Usage: cli", "Usage: charlstm").strip()

@@ -52,7 +52,7 @@ def run() -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(charlstm.__version__, message="charlstm %(version)s")
 def cli() -> None:
-    """Train a character-level language model on any text, and generate more of it.
+    """Train a character-level language model, and generate text with it.
 
     \b
     charlstm train corpus.txt             # two minutes; writes model.npz
@@ -65,10 +65,10 @@ def cli() -> None:
 @request_options(TrainRequest)
 @setting_options()
 def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) -> int:
-    """Train a model on the texts CORPUS, read in order.
+    """Train a model on one or more text files, read in order.
 
-    `-` is standard input and `@tweets` the bundled corpus; .gz, .bz2 and .xz are decompressed. Ctrl-C stops the run
-    and saves it; --resume continues it.
+    `-` reads standard input, `@tweets` is a bundled corpus, and .gz, .bz2 and .xz files are decompressed. Ctrl-C saves
+    the run and stops it; --resume continues it.
 
     \b
     charlstm train corpus.txt
@@ -77,7 +77,7 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
     charlstm train corpus.txt --resume
 
     Flags override the configuration (-c), which overrides the defaults. Without -c, some settings are chosen to suit
-    the corpus and the time; `charlstm plan` shows which. Settings:
+    the corpus and the time limit; `charlstm plan` shows their values.
     """
     from charlstm.cli.train import run_training
 
@@ -89,9 +89,9 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
 @setting_options("encoding", *LIMITS)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
-    """Describe a corpus, suggest settings, and estimate the cost of training.
+    """Describe a corpus, suggest settings, and estimate time and memory.
 
-    Speed is measured on this machine. `charlstm train` without -c chooses the same settings.
+    Training speed is measured on this machine. Without -c, `charlstm train` chooses settings the same way.
 
     \b
     charlstm plan corpus.txt
@@ -106,7 +106,7 @@ def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
 @cli.command()
 @request_options(SampleRequest)
 def sample(request: SampleRequest) -> None:
-    """Generate text.
+    """Generate text with a trained model.
 
     \b
     charlstm sample --ckpt model.npz
@@ -130,10 +130,10 @@ def sample(request: SampleRequest) -> None:
 @cli.command()
 @request_options(PlayRequest)
 def play(request: PlayRequest) -> None:
-    """Write a story in turns with a model.
+    """Take turns writing a story with a model.
 
-    Type a beginning; the model continues it and waits for you. :undo removes the last turn, :again rewrites it, :help
-    lists the other commands. Lines may also come through a pipe.
+    Type an opening; the model continues it and waits for your next line. :undo removes the last turn, :again rewrites
+    it, and :help lists the other commands. Input can also be piped in.
 
     \b
     charlstm play --ckpt model.npz -n 300 -t 0.6
@@ -150,9 +150,9 @@ def play(request: PlayRequest) -> None:
 def score(request: ScoreRequest) -> None:
     """Measure how well a model predicts a text.
 
-    Prints the loss in nats and bits per character (lower is better) and the perplexity. The state starts at zero and
-    is carried over the whole text; the first character only starts it. Characters that are not in the vocabulary are
-    left out and counted. `-` is standard input; several files are read as one text.
+    Prints the loss in nats and bits per character (lower is better) and the perplexity per character. The recurrent
+    state starts at zero and is carried through the whole text; the first character is not scored. Characters outside
+    the vocabulary are skipped and counted. `-` reads standard input; several files are scored as one text.
 
     \b
     charlstm score --ckpt model.npz other.txt
@@ -170,7 +170,7 @@ def score(request: ScoreRequest) -> None:
 @click.argument("checkpoint", metavar="[FILE]", default="model.npz")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(checkpoint: str, as_json: bool) -> None:
-    """Show the contents of a model file: size, vocabulary, settings, and the history of its training.
+    """Show the size, vocabulary, settings and training history of a model.
 
     \b
     charlstm info model.npz

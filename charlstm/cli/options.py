@@ -101,7 +101,7 @@ def _config_option(command: Command) -> Command:
         type=KindType(name("FILE|PRESET")),
         is_eager=True,
         callback=_load_config,
-        help=f"Settings from a YAML file or a preset: {', '.join(presets())}. With --help, shows the resulting values.",
+        help=f"Settings from a YAML file or a preset: {', '.join(presets())}. Add --help to see the resulting values.",
     )(command)
 
 

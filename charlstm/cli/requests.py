@@ -44,9 +44,9 @@ class TrainRequest:
     """`charlstm train`, without the settings of the run."""
 
     corpus: tuple[str, ...]
-    out: str = setting("model.npz", name(), "Model file to write. It also holds all state to resume from.", short="-o")
+    out: str = setting("model.npz", name(), "Model file to write. Also stores the state needed to resume.", short="-o")
     resume: bool = switch("Resume the run saved in --out.")
-    force: bool = switch("Overwrite --out. With --resume, accept a corpus that differs.")
+    force: bool = switch("Overwrite --out. With --resume, accept a different corpus.")
     log: str | None = setting(None, name(), "Append one line of JSON per evaluation to this file.")
     quiet: bool = switch("Print nothing but errors.", short="-q")
 
@@ -57,25 +57,25 @@ class SampleRequest:
 
     params: SamplingParams = field(default_factory=SamplingParams)
     seed: int | None = setting(
-        None, SEEDS, "The same seed gives the same text. Without it, the text differs every time."
+        None, SEEDS, "Random seed. The same seed gives the same text; by default, the text differs every time."
     )
     num: int = setting(1, integer(1, 10**9), "Generate N texts, with consecutive seeds.")
-    best_of: int = setting(1, integer(1, 10**6), "Generate N texts, keep the most likely.")
-    beam: int = setting(0, integer(0, 10**4), "Search for the most likely text with a beam of N. 0 turns it off.")
+    best_of: int = setting(1, integer(1, 10**6), "Generate N candidates for each text and keep the most likely.")
+    beam: int = setting(0, integer(0, 10**4), "Search for the most likely text with beam width N. 0 turns it off.")
     prime: str = setting("", text(), "Text to continue; - reads it from standard input.")
-    prime_file: str | None = setting(None, name(), "File with the text to continue.")
+    prime_file: str | None = setting(None, name(), "Read the text to continue from this file.")
     hide_prime: bool = switch("Leave the prime out of the output.")
     unknown: str = setting(
         "error",
         one_of("error", "skip", "nearest"),
-        "How to treat characters of the prime that are not in the vocabulary. nearest: e for é.",
+        "How to handle prime characters outside the vocabulary. nearest replaces é with e.",
     )
     corpus: str | None = setting(None, name(), "The training text, for --no-copy and --cite.")
-    cite: bool = switch("Report the longest substring of each text found in --corpus.")
+    cite: bool = switch("Report the longest substring that each text shares with --corpus.")
     encoding: str | None = setting(
-        None, ENCODINGS, "Encoding of --corpus and --prime-file; by default that of the training text."
+        None, ENCODINGS, "Encoding of --corpus and --prime-file. Defaults to the encoding used in training."
     )
-    output: str | None = setting(None, name(), "Write to a file.", short="-o")
+    output: str | None = setting(None, name(), "Write to this file instead of standard output.", short="-o")
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
     probs: bool = switch("With --json, add the probability, rank and entropy of each character.")
@@ -99,8 +99,8 @@ class PlayRequest:
     """`charlstm play`."""
 
     length: int = setting(200, integer(1, 10**9), "Characters per turn.", short="-n")
-    temperature: float = setting(0.8, number(0, sys.float_info.max), "As in sample.", short="-t")
-    seed: int | None = setting(None, SEEDS, "The same seed and input give the same story.")
+    temperature: float = setting(0.8, number(0, sys.float_info.max), "Lower is safer, higher is wilder.", short="-t")
+    seed: int | None = setting(None, SEEDS, "Random seed. The same seed and input give the same story.")
     checkpoint: str = _CHECKPOINT
 
 
@@ -109,18 +109,18 @@ class ScoreRequest:
     """`charlstm score`."""
 
     files: tuple[str, ...]
-    encoding: str | None = setting(None, ENCODINGS, "Encoding of the text; by default that of the training text.")
+    encoding: str | None = setting(None, ENCODINGS, "Encoding of the files. Defaults to that used in training.")
     baselines: str | None = setting(
         None,
         name("CORPUS"),
-        "Also print the losses of simple models trained on this text: character frequencies, n-grams, xz.",
+        "Also print the losses of baselines trained on this corpus: character frequencies, n-grams and xz.",
     )
     by: str | None = setting(
-        None, one_of("file", "line", "document"), "Also score each part. Blank lines separate documents."
+        None, one_of("file", "line", "document"), "Also score the parts individually. Blank lines separate documents."
     )
-    sort: bool = switch("With --by, list the worst predicted parts first.")
-    highlight: bool = switch("Print the text instead, with badly predicted characters in colour.")
-    exact: bool = switch("Read the text in one stream, which is slow, instead of up to 64.")
+    sort: bool = switch("With --by, list the worst-predicted parts first.")
+    highlight: bool = switch("Print the text, not the scores, with poorly predicted characters in colour.")
+    exact: bool = switch("Read the text in a single stream instead of up to 64. Slower, but exact.")
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
 

@@ -35,7 +35,7 @@ class DataConfig:
 
     encoding: str = setting("utf-8", ENCODINGS, "Encoding of the corpus.")
     val_fraction: float = setting(
-        0.1, number(0, 0.5), "Fraction of the corpus, at its end, held out for validation. 0 trains on everything."
+        0.1, number(0, 0.5), "Fraction held out for validation, from the end of the corpus. 0 trains on everything."
     )
 
     def __post_init__(self) -> None:
@@ -49,21 +49,19 @@ class ModelConfig:
     hidden_size: int = setting(
         256, integer(1, 16384), "Units per layer. 128 suits a minute of training, 256 a few minutes, 512 an hour."
     )
-    num_layers: int = setting(1, integer(1, 16), "Stacked LSTM layers. A second layer pays off in runs of hours.")
+    num_layers: int = setting(1, integer(1, 16), "Number of layers. A second layer pays off in runs of several hours.")
     dropout: float = setting(
-        0.0,
-        number(0, 0.95),
-        "Dropout rate between layers and before the output. Try 0.2 to 0.5 in case of overfitting.",
+        0.0, number(0, 0.95), "Dropout rate between layers and before the output. Try 0.2 to 0.5 if the model overfits."
     )
     input_dropout: float = setting(0.0, number(0, 0.95), "Dropout rate on input characters.")
     dropconnect: float = setting(
-        0.0, number(0, 0.95), "Dropout rate on recurrent weights. Try 0.2 to 0.5 in long runs."
+        0.0, number(0, 0.95), "Dropout rate on recurrent weights. Try 0.2 to 0.5 for long runs."
     )
     init: str = setting(
         "orthogonal",
         one_of("orthogonal", "uniform"),
-        "Initial weights. orthogonal: recurrent weights orthogonal, the rest within 1/sqrt(width); "
-        "uniform: all within 0.5/width.",
+        "Initial weights. orthogonal: orthogonal recurrent weights, all others uniform within ±1/sqrt(units); "
+        "uniform: all weights uniform within ±0.5/units.",
     )
 
     def __post_init__(self) -> None:
@@ -75,53 +73,58 @@ class TrainConfig:
     """The training recipe."""
 
     batch_size: int = setting(
-        16, integer(1, 65536), "Streams: places in the corpus read side by side. Multiples of 8 are fast."
+        16, integer(1, 65536), "Number of streams: parts of the corpus read in parallel. Multiples of 8 are fastest."
     )
     seq_len: int = setting(
-        48, integer(1, 65536), "Characters per window: how far back gradients flow. The state carries further."
+        48, integer(1, 65536), "Characters per window (truncated BPTT length). The state carries over between windows."
     )
     steps: int | None = setting(None, integer(1, 10**12), "Stop after N updates.")
     epochs: float | None = setting(None, number(0, 1e9, above=True), "Stop after X passes over the corpus.")
     time: float | None = setting(
-        None, duration(), "Stop after this long: 90s, 10m, 1.5h. The default, without --steps and --epochs."
+        None, duration(), "Stop after this time: 90s, 10m, 1.5h. The default limit without --steps and --epochs."
     )
     learning_rate: float = setting(0.01, number(0, 1000, above=True), "Peak learning rate.")
     schedule: str = setting(
         "cosine",
         one_of("cosine", "linear", "constant", "step", "plateau"),
-        "Learning rate after the warm-up. cosine, linear: decay to 0; constant: stay; step: multiply by --decay-factor "
-        "after each --decay-every of the run; plateau: do so after each evaluation without improvement.",
+        "Learning-rate schedule after warm-up. cosine and linear decay to 0; constant does not change; step multiplies "
+        "by --decay-factor after every --decay-every of the run; plateau does so after each evaluation without "
+        "improvement.",
     )
     decay_factor: float = setting(0.5, number(0, 1, above=True), "Factor for the step and plateau schedules.")
-    decay_every: float = setting(0.2, number(0, 1, above=True), "Fraction of the run between decays, for step.")
-    warmup_fraction: float = setting(0.05, number(0, 1), "Fraction of the run over which the rate rises from 0.")
-    optimizer: str = setting(
-        "adam", one_of("adam", "rmsprop", "sgd"), "Update rule. Adam with weight decay is also known as AdamW."
+    decay_every: float = setting(
+        0.2, number(0, 1, above=True), "Fraction of the run between decays, for the step schedule."
     )
-    momentum: float = setting(0.0, number(0, 0.9999999), "Momentum of SGD; 0.9 is usual.")
+    warmup_fraction: float = setting(
+        0.05, number(0, 1), "Warm-up: fraction of the run over which the learning rate rises from 0."
+    )
+    optimizer: str = setting("adam", one_of("adam", "rmsprop", "sgd"), "Optimizer. Adam with --weight-decay is AdamW.")
+    momentum: float = setting(0.0, number(0, 0.9999999), "Momentum for SGD; 0.9 is typical.")
     nesterov: bool = setting(False, boolean(), "Use Nesterov momentum with SGD.")
-    beta1: float = setting(0.9, number(0, 0.9999999), "Adam's decay rate of the mean gradient.")
-    beta2: float = setting(0.99, number(0, 0.9999999), "Decay rate of the mean squared gradient, for Adam and RMSProp.")
-    epsilon: float = setting(1e-8, number(1e-12, 1), "Added to the denominator by Adam and RMSProp.")
+    beta1: float = setting(0.9, number(0, 0.9999999), "Decay rate of the mean gradient (first moment), for Adam.")
+    beta2: float = setting(
+        0.99, number(0, 0.9999999), "Decay rate of the mean squared gradient (second moment), for Adam and RMSProp."
+    )
+    epsilon: float = setting(1e-8, number(1e-12, 1), "Term added to the denominator in Adam and RMSProp.")
     l2: float = setting(0.0, number(0, 1000), "L2 penalty, added to the gradient.")
     weight_decay: float = setting(
-        0.0, number(0, 1000), "Decoupled weight decay, times the learning rate. Try 0.05 in long runs."
+        0.0, number(0, 1000), "Decoupled weight decay, scaled by the learning rate. Try 0.05 for long runs."
     )
     ema_decay: float = setting(
         0.0,
         number(0, 0.9999999),
-        "Decay rate of a moving average of the weights, such as 0.999. The better of weights and average is kept. "
-        "0 turns it off.",
+        "Decay rate of an exponential moving average of the weights, such as 0.999. The better of the raw and averaged "
+        "weights is kept. 0 turns it off.",
     )
     clip_norm: float = setting(1.0, number(0, 1e9), "Clip gradients to this global norm. 0 turns it off.")
     clip_error: float = setting(
-        0.0, number(0, 1e9), "Clip each element of the gradients of h and c at every time step. 0 turns it off."
+        0.0, number(0, 1e9), "Clip the gradients of h and c elementwise to this value at every step. 0 turns it off."
     )
     carry_around: bool = setting(
-        False, boolean(), "Carry the state from the end of the corpus to its start, instead of resetting it each epoch."
+        False, boolean(), "Carry the state from the end of the corpus to its start instead of resetting it each epoch."
     )
     state_reset_prob: float = setting(
-        0.0, number(0, 1), "Probability of resetting the state of a stream before a window. Try 0.05 for short samples."
+        0.0, number(0, 1), "Probability of resetting a stream's state before each window. Try 0.05 for short samples."
     )
     evals: int = setting(10, integer(1, 10000), "Evaluations per run, evenly spaced. The best weights are kept.")
     eval_chars: int = setting(
@@ -130,9 +133,9 @@ class TrainConfig:
     patience: int = setting(
         0, integer(0, 10000), "Stop early after N evaluations in a row without improvement. 0 turns it off."
     )
-    seed: int = setting(1, SEEDS, "Random seed. The same seed gives the same bytes.")
+    seed: int = setting(1, SEEDS, "Random seed. The same seed gives the same model, byte for byte.")
     threads: int = setting(
-        0, integer(0, 1024), "Cores to use; 0 uses all. The same number of cores gives the same bytes."
+        0, integer(0, 1024), "CPU cores to use; 0 uses all. Results are reproducible only with the same number."
     )
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arrays import Bools, Floats, Grads, IntArray, Params
+from charlstm.arrays import Bools, Floats, Grads, IntArray, LayerParams, Params
 from charlstm.config.settings import ModelConfig
 from charlstm.network.layers import Inputs, LSTMLayer, OutputLayer
 from charlstm.text.batches import Window
@@ -25,10 +25,13 @@ class State(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """The dropout masks of a window; None where nothing is dropped."""
+    """The dropout masks of a window; None where nothing is dropped.
+
+    The outputs are scaled by their mask. For the others, `_apply_weight_masks` scales the weights.
+    """
 
     inputs: Bools | None  # [B, V], the characters that each stream sees
-    outputs: Floats | None  # [L, B, H], 0 where dropped, else the scale
+    outputs: Floats | None  # [L, B, H], 0 where dropped, else 1 / (1 - dropout)
     recurrent: Bools | None  # [L, 4H, H], the recurrent weights that are kept
 
     def streams(self, which: slice) -> "Masks":
@@ -57,7 +60,7 @@ class CharLSTM:
         self.config = config
         self.params = params
         if grads is not None:
-            self.grads = grads
+            self.grads = grads  # in place of the cached property
         self._layers: list[LSTMLayer] = []
         self._layers_shape = (0, 0)  # T, B
 
@@ -85,8 +88,8 @@ class CharLSTM:
 
         Inputs and outputs have one mask for all steps of a window (Gal and Ghahramani, "A theoretically grounded
         application of dropout in recurrent neural networks", 2016), recurrent weights one for all streams too
-        (DropConnect: Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018). The rest is
-        scaled up, so that the mean is unchanged and sampling needs no correction.
+        (DropConnect: Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models", 2018). What is
+        kept is scaled up, so that the mean is unchanged and sampling needs no correction.
         """
         config = self.config
         L, B, H = config.num_layers, batch_size, config.hidden_size
@@ -105,7 +108,7 @@ class CharLSTM:
     @cached_property
     def grads(self) -> Grads:
         """The gradients of the last window, by parameter."""
-        return {name: np.empty_like(param) for name, param in self.params.items()}
+        return {name: np.empty(param.shape, param.dtype) for name, param in self.params.items()}
 
     def loss_and_grads(
         self,
@@ -120,14 +123,14 @@ class CharLSTM:
         Args:
             window: ids x and y [T, B].
             state: at the end of the previous window.
-            masks: from `draw_masks`; without, nothing is dropped.
+            masks: from `draw_masks`; if None, nothing is dropped.
             clip_error: see `LSTMLayer.backward`.
-            chars: the number of characters that the mean is over, if the window is part of a larger one.
+            chars: the number of characters to average over, if the window is part of a larger one.
 
         Returns:
             The mean loss in nats per character; `grads`, which the next call overwrites; the state after the window.
         """
-        grads, chars = self.grads, chars or window.x.size
+        grads, chars = self.grads, window.x.size if chars is None else chars
         h, params, after = self._forward(window.x, state, masks)
         losses = self._output.forward(self.params, h, window.y)
         dh = self._output.backward(self.params, chars, grads).reshape(h.shape)
@@ -136,7 +139,7 @@ class CharLSTM:
                 dh *= masks.outputs[layer]
             layer_grads = _of_layer(grads, layer)
             dx = self._layers[layer].backward(params[layer], dh, layer_grads, clip_error)
-            if masks:
+            if masks:  # d(w m) / dw = m: the gradient gets the same mask and scale
                 self._apply_weight_masks(layer_grads, layer, masks)
             if dx is not None:
                 dh = dx
@@ -145,7 +148,7 @@ class CharLSTM:
     def loss(self, window: Window, state: State, chars: int | None = None) -> tuple[float, State]:
         """Return the mean loss in nats per character and the state after the window. Nothing is dropped."""
         losses, after = self.char_losses(window, state)
-        return _sum(losses) / (chars or window.x.size), after
+        return _sum(losses) / (window.x.size if chars is None else chars), after
 
     def char_losses(self, window: Window, state: State) -> tuple[Floats, State]:
         """Return the loss of each character of a window in nats [T, B] and the state after it."""
@@ -162,7 +165,7 @@ class CharLSTM:
         return self._forward(ids, state)[2]
 
     def _forward(self, ids: IntArray, state: State, masks: Masks | None = None) -> tuple[Floats, list[Grads], State]:
-        """Return the output of the top layer [T, B, H], the parameters of each layer, and the state afterwards."""
+        """Return the output of the top layer [T, B, H], the masked parameters of the layers, and the new state."""
         self._fit_layers(*ids.shape)
         x: Inputs = ids
         if masks and masks.inputs is not None:
@@ -184,6 +187,7 @@ class CharLSTM:
         if self._layers_shape == (T, B):
             return
         H, V = self.config.hidden_size, self.vocab_size
+        self._layers_shape, self._layers = (0, 0), []  # frees the old arrays first
         self._layers = [
             LSTMLayer(T, B, H if n else V, H, one_hot=n == 0, dtype=self._dtype) for n in range(self.config.num_layers)
         ]
@@ -191,16 +195,18 @@ class CharLSTM:
         self._output = OutputLayer(T, B, H, V, self._dtype)
         self._layers_shape = (T, B)
 
-    def _masked_params(self, layer: int, masks: Masks | None) -> Grads:
-        """Return the parameters of a layer, with the masks applied to copies of the weights they concern."""
+    def _masked_params(self, layer: int, masks: Masks | None) -> LayerParams:
+        """Return the parameters of a layer, with the masks applied to copies of the weights they apply to."""
         params = _of_layer(self.params, layer)
         if masks:
-            dropped = ["w_x"] * (masks.inputs is not None and layer == 0) + ["w_h"] * (masks.recurrent is not None)
-            params |= {name: params[name].copy() for name in dropped}
+            if masks.inputs is not None and layer == 0:
+                params["w_x"] = params["w_x"].copy()
+            if masks.recurrent is not None:
+                params["w_h"] = params["w_h"].copy()
             self._apply_weight_masks(params, layer, masks)
         return params
 
-    def _apply_weight_masks(self, arrays: Grads, layer: int, masks: Masks) -> None:
+    def _apply_weight_masks(self, arrays: LayerParams, layer: int, masks: Masks) -> None:
         """Apply the masks to the weights of a layer, or to their gradients, in place."""
         if masks.inputs is not None and layer == 0:
             arrays["w_x"] *= 1 / (1 - self.config.input_dropout)
@@ -223,13 +229,13 @@ def _sum(losses: Floats) -> float:
     return float(np.sum(losses, dtype=np.float64))
 
 
-def _of_layer(arrays: Params, layer: int) -> Grads:
+def _of_layer(arrays: Params, layer: int) -> LayerParams:
     """Return the parameters or gradients of a layer by their names within it."""
     return {name: arrays[f"layer{layer}.{name}"] for name in ("w_x", "w_h", "b")}
 
 
 def concat_states(states: Iterable[State]) -> State:
-    """Return the states of groups of streams as one."""
+    """Concatenate states along the streams."""
     return State(*(np.concatenate(arrays, axis=1) for arrays in zip(*states, strict=True)))
 
 
@@ -249,8 +255,8 @@ def init_network(
 ) -> CharLSTM:
     """Return a network with initial weights.
 
-    `w_h` is orthogonal, gate by gate (Saxe, McClelland and Ganguli, 2014); the other weights are uniform within
-    1 / sqrt(H). With `init` uniform, all weights are uniform within 0.5 / H. Biases are 0, but 1 for the forget gates,
+    `w_h` is orthogonal, gate by gate (Saxe, McClelland and Ganguli, 2014); the other weights are uniform in
+    +-1 / sqrt(H). With `init` uniform, all weights are uniform in +-0.5 / H. Biases are 0, those of the forget gates 1,
     so that the cells start by remembering (Jozefowicz, Zaremba and Sutskever, 2015). The initial loss is close to ln V.
     """
     H = config.hidden_size
@@ -272,4 +278,4 @@ def init_network(
 
 def _orthogonal(size: int, rng: np.random.Generator) -> Floats:
     q, r = np.linalg.qr(rng.standard_normal((size, size)))
-    return q * np.sign(np.diag(r))  # makes every rotation equally likely (Mezzadri, 2007)
+    return q * np.sign(np.diag(r))  # makes q uniform over the orthogonal group (Mezzadri, 2007)

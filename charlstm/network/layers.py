@@ -1,12 +1,15 @@
 """The LSTM layer and the output layer, forward and backward.
 
 The key, here and everywhere: **T** time steps in a window, **B** parallel streams, **V** vocabulary size, **H** hidden
-units per layer, **L** layers. Arrays are time-major and each row is a stream. The four gates are in the order g, i, f,
-o (candidate, input, forget, output): stacked in the weights, the first axis of activations. `z` are raw sums; g, i, f
-and o are activated gates. The raw sums of i, f and o are halved, because `sigmoid(z) = tanh(z / 2) / 2 + 1 / 2`: one
-tanh then activates all gates. Halving is exact, so the halves are taken of the weights.
+units per layer, **L** layers; **E** size of a layer's input. Arrays are time-major and each row is a stream. The four
+gates are in the order g, i, f, o (candidate, input, forget, output): stacked along the rows of the weights, the first
+axis of activations. `z` are raw sums; g, i, f and o are activated gates.
 
-All computation is in the type of the parameters: float32 in use, float64 in checks.
+`sigmoid(z) = tanh(z / 2) / 2 + 1 / 2`, so one tanh activates all gates if z is halved for i, f and o. Halving is exact,
+so the weights and biases are halved instead, once per window. `dz` is the gradient of the full sums: the backward pass
+has no halves.
+
+All computation is in the dtype of the parameters: float32 in use, float64 in checks.
 """
 
 from collections.abc import Iterator
@@ -20,12 +23,12 @@ from charlstm.arrays import Floats, Grads, IntArray, Params
 from charlstm.network.matmul import aligned, recurrent_matmul
 
 Inputs = Floats | IntArray  # [T, B, E]; or ids [T, B], which select one-hot vectors, or zeros for the id E
-_CACHE_FLOATS = 1 << 18  # gates of a chunk of steps
-_ID_ROWS = 128  # rows that are summed by id at a time
+_CHUNK_FLOATS = 1 << 18  # in the gates of a chunk of steps: 1 MB of float32, for the L2 cache
+_ID_ROWS = 128  # rows per product in `_sum_by_id`
 
 
 class Gates(NamedTuple):
-    """The activated gates of one step, as views of one array: made once, since each view takes time."""
+    """The activated gates of one step, as views of one array. They are created once, because that is slow."""
 
     all: Floats  # [4, B, H]
     sigmoids: Floats  # i, f, o [3, B, H]
@@ -45,21 +48,21 @@ def cell(z: Floats, gates: Gates, c_prev: Floats, c: Floats, h: Floats, scratch:
 
     ::
 
-        g, i, f, o = tanh(z[0]), sigmoid(z[1:])
+        g = tanh(z_g);  i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o)
         c = f * c_prev + i * g
         h = o * tanh(c)
 
     Args:
-        z: raw sums [4, B, H], those of i, f and o halved.
+        z: raw sums [4, B, H], halved for i, f and o.
         gates: written. May be views of `z`.
         c_prev: cell state before the step [B, H].
         c: written, cell state after the step [B, H].
         h: written, hidden state after the step [B, H].
-        scratch: overwritten [B, H].
+        scratch: overwritten [B, H]. May be `gates.g`, which is then lost.
     """
     _, sigmoids, g, i, f, o = gates
     np.tanh(z, out=gates.all)
-    sigmoids *= 0.5
+    sigmoids *= 0.5  # tanh(z / 2) / 2 + 1 / 2
     sigmoids += 0.5
     np.multiply(f, c_prev, out=c)
     np.multiply(i, g, out=scratch)
@@ -69,11 +72,11 @@ def cell(z: Floats, gates: Gates, c_prev: Floats, c: Floats, h: Floats, scratch:
 
 
 class LSTMLayer:
-    """One LSTM layer, for windows of T steps and B streams; it holds the arrays of a window.
+    """One LSTM layer, for windows of T steps and B streams. It owns the buffers for one window.
 
     Hochreiter and Schmidhuber, "Long short-term memory" (1997), with the forget gate of Gers, Schmidhuber and Cummins,
     "Learning to forget" (2000). Forward and backward cost 24 H^2 FLOP per character, 48 H^2 where E = H, and keep 6 H
-    floats per character.
+    floats per character, 11 H where E = H.
 
     Args:
         T, B, E, H: sizes; E is that of the input.
@@ -82,8 +85,8 @@ class LSTMLayer:
     """
 
     def __init__(self, T: int, B: int, E: int, H: int, *, one_hot: bool, dtype: npt.DTypeLike) -> None:
-        self._gates = aligned(dtype, 4, T, B, H)  # g, i, f, o; in the backward pass, dz replaces them
-        self._h = aligned(dtype, T + 1, B, H)  # from the state before the first step on
+        self._gates = aligned(dtype, 4, T, B, H)  # the sums of a dense input, then g, i, f, o, then dz
+        self._h = aligned(dtype, T + 1, B, H)  # [t] before step t, [t + 1] after it
         self._c = aligned(dtype, T + 1, B, H)
         self._scratch = aligned(dtype, B, H)
         self._steps = [Gates.of(self._gates[:, t]) for t in range(T)]
@@ -96,7 +99,7 @@ class LSTMLayer:
         At each step::
 
             z = x[t] @ w_x.T + b + h @ w_h.T
-            c, h = cell(z, c)
+            g, i, f, o, c, h as in `cell`
 
         Args:
             params: `w_x` [4H, E], `w_h` [4H, H], `b` [4H].
@@ -113,13 +116,13 @@ class LSTMLayer:
         self._input.load(params, x)
         self._recurrent.load(params["w_h"])
         for t in range(len(x)):
-            z = self._recurrent.forward(hs[t])  # h @ w_h.T
-            self._input.add_to(z, t)  # + x[t] @ w_x.T + b
+            z = self._recurrent.forward(hs[t])  # h @ w_h.T, halved for i, f and o
+            self._input.add_to(z, t)  # x[t] @ w_x.T + b, halved alike
             cell(z, self._steps[t], cs[t], cs[t + 1], hs[t + 1], self._scratch)
         return hs[1:], hs[-1].copy(), cs[-1].copy()
 
     def backward(self, params: Params, dh_above: Floats, grads: Grads, clip_error: float = 0.0) -> Floats | None:
-        """Propagate the gradient of the last window back through the layer. Must follow `forward`, once.
+        """Propagate the gradient of the last window back. Call once after `forward`; overwrites its gates.
 
         At each step, last to first, with dh_next and dc_next zero at the end of the window::
 
@@ -141,24 +144,25 @@ class LSTMLayer:
         """
         T, B, H = dh_above.shape
         dz = self._gates
-        dh, dh_next, dc, dc_next, dc_from_h = self._step_gradients
+        dh, dh_next, dc, dc_next, via_h = self._step_gradients
         dh_next[...] = 0
-        dc[...] = 0  # holds dc_next at the start of each step
+        dc[...] = 0
         self._recurrent.load_backward(params["w_h"])
         for chunk in self._chunks_backwards():
             dh_dc, dc_dz, dh_dzo = self._derivatives(chunk)
-            for k, t in reversed(list(enumerate(range(T)[chunk]))):
+            for t in reversed(range(chunk.start, chunk.stop)):
+                k = t - chunk.start
                 np.add(dh_above[t], dh_next, out=dh)
-                np.multiply(dh, dh_dc[k], out=dc_from_h)
-                dc += dc_from_h  # dc = dc_next + dh * o (1 - tanh(c)^2)
+                np.multiply(dh, dh_dc[k], out=via_h)
+                dc += via_h  # dc holds dc_next; now dc_next + dh * o (1 - tanh(c)^2)
                 np.multiply(dc, self._steps[t].f, out=dc_next)  # reads f, which dz overwrites next
                 np.multiply(dc, dc_dz[:, k], out=dz[:3, t])  # g, i, f
                 np.multiply(dh, dh_dzo[k], out=dz[3, t])  # o
                 self._recurrent.backward(dz[:, t], out=dh_next)  # dz @ w_h
-                dc, dc_next = dc_next, dc
                 if clip_error:
                     np.clip(dh_next, -clip_error, clip_error, out=dh_next)
-                    np.clip(dc, -clip_error, clip_error, out=dc)
+                    np.clip(dc_next, -clip_error, clip_error, out=dc_next)
+                dc, dc_next = dc_next, dc
 
         rows = dz.reshape(4, T * B, H)
         h_prev = self._h[:-1].reshape(T * B, H)
@@ -166,37 +170,37 @@ class LSTMLayer:
         return self._input.backward(params, rows, grads)
 
     def _derivatives(self, steps: slice) -> tuple[Floats, Floats, Floats]:
-        """Return the derivatives of a chunk of steps, which do not depend on the gradient.
+        """Return the local derivatives of a chunk of steps, which do not depend on the incoming gradient.
 
         Returns:
             dh_dc [N, B, H]; dc_dz, for the raw sums of g, i and f [3, N, B, H]; dh_dzo [N, B, H].
         """
         gates, c_prev, c = self._gates[:, steps], self._c[:-1][steps], self._c[1:][steps]
         g, i, _, o = gates
-        factors, tanh_c = (buffer[..., : len(c), :, :] for buffer in self._chunk_buffers)
+        d, tanh_c = self._chunk_buffers[0][:, : len(c)], self._chunk_buffers[1][: len(c)]
         np.tanh(c, out=tanh_c)
-        np.multiply(g, g, out=factors[0])
-        np.subtract(1, factors[0], out=factors[0])  # d tanh(z) / dz = 1 - g^2
-        np.subtract(1, gates[1:], out=factors[1:])
-        factors[1:] *= gates[1:]  # d sigmoid(z) / dz = s (1 - s), for i, f and o
-        factors[0] *= i  # dc / dz_g = i (1 - g^2)
-        factors[1] *= g  # dc / dz_i = g i (1 - i)
-        factors[2] *= c_prev  # dc / dz_f = c_prev f (1 - f)
-        factors[3] *= tanh_c  # dh / dz_o = tanh(c) o (1 - o)
+        np.multiply(g, g, out=d[0])
+        np.subtract(1, d[0], out=d[0])  # d tanh(z) / dz = 1 - g^2
+        np.subtract(1, gates[1:], out=d[1:])
+        d[1:] *= gates[1:]  # d sigmoid(z) / dz = s (1 - s), for i, f and o
+        d[0] *= i  # dc / dz_g = i (1 - g^2)
+        d[1] *= g  # dc / dz_i = g i (1 - i)
+        d[2] *= c_prev  # dc / dz_f = c_prev f (1 - f)
+        d[3] *= tanh_c  # dh / dz_o = tanh(c) o (1 - o)
         dh_dc = np.multiply(tanh_c, tanh_c, out=tanh_c)
         np.subtract(1, dh_dc, out=dh_dc)
         dh_dc *= o  # dh / dc = o (1 - tanh(c)^2)
-        return dh_dc, factors[:3], factors[3]
+        return dh_dc, d[:3], d[3]
 
     def _chunks_backwards(self) -> Iterator[slice]:
-        """Cut the steps into chunks whose derivatives fit into a core's cache, last chunk first."""
+        """Yield the steps in chunks whose derivatives fit into a core's cache, last chunk first."""
         for stop in range(self._gates.shape[1], 0, -self._chunk_length):
             yield slice(max(stop - self._chunk_length, 0), stop)
 
     @property
     def _chunk_length(self) -> int:
         _, T, B, H = self._gates.shape
-        return int(min(max(_CACHE_FLOATS // (4 * B * H), 1), T))
+        return int(min(max(_CHUNK_FLOATS // (4 * B * H), 1), T))
 
     @cached_property
     def _chunk_buffers(self) -> tuple[Floats, Floats]:
@@ -213,52 +217,51 @@ class OneHotInput:
     """`x @ w_x.T + b` for ids x: each selects a column of `w_x`."""
 
     def __init__(self, B: int, E: int, H: int, dtype: npt.DTypeLike) -> None:
-        self._by_id = aligned(dtype, 4, E + 1, H)  # w_x.T + b, with only b for the id E
-        self._sums = aligned(dtype, 4, E + 1, H)
+        self._by_id = aligned(dtype, 4, E + 1, H)  # w_x.T + b, halved for i, f and o; row E is b alone
+        self._dz_by_id = aligned(dtype, 4, E + 1, H)
         self._row = aligned(dtype, 4, B, H)
 
     def load(self, params: Params, ids: Inputs) -> None:
         """Prepare the window with these weights and ids [T, B]."""
-        _, columns, H = self._by_id.shape
-        w_x, b = params["w_x"].reshape(4, H, columns - 1).swapaxes(1, 2), params["b"].reshape(4, 1, H)
-        np.add(w_x, b, out=self._by_id[:, :-1])
+        H = self._by_id.shape[2]
+        w_x_t, b = params["w_x"].reshape(4, H, -1).swapaxes(1, 2), params["b"].reshape(4, 1, H)
+        np.add(w_x_t, b, out=self._by_id[:, :-1])
         self._by_id[:, -1:] = b
         self._by_id[1:] *= 0.5
         self._ids = cast(IntArray, ids)
 
     def add_to(self, z: Floats, t: int) -> None:
-        """Add the sums of a step to z [4, B, H]."""
-        np.take(self._by_id, self._ids[t], axis=1, out=self._row, mode="clip")
+        """Add `x[t] @ w_x.T + b`, halved for i, f and o, to z [4, B, H]."""
+        np.take(self._by_id, self._ids[t], axis=1, out=self._row, mode="clip")  # "raise" would copy; ids are valid
         z += self._row
 
     def backward(self, params: Params, dz: Floats, grads: Grads) -> None:
         """Write the gradients of `w_x` and `b`, given dz [4, T B, H]."""
         H = dz.shape[2]
         self._sum_by_id(dz)
-        grads["w_x"].reshape(4, H, -1)[...] = self._sums[:, :-1].swapaxes(1, 2)
-        np.sum(self._sums, axis=1, out=grads["b"].reshape(4, H))  # each row of dz is part of one of the sums
+        grads["w_x"].reshape(4, H, -1)[...] = self._dz_by_id[:, :-1].swapaxes(1, 2)
+        np.sum(self._dz_by_id, axis=1, out=grads["b"].reshape(4, H))  # every row of dz is in exactly one of the sums
 
     def _sum_by_id(self, dz: Floats) -> None:
         """Write the sum of the rows of dz with each id: `one_hot(ids).T @ dz`, in a fraction of the time.
 
-        Sorted by id, a chunk of rows has only a few distinct ids, so that the product with its part of the one-hot
-        matrix is small.
+        Sorted by id, a chunk of rows spans a narrow range of ids, so that its one-hot matrix has few rows.
         """
         ids = self._ids.reshape(-1)
         order = np.argsort(ids, kind="stable")
-        self._sums[...] = 0
+        self._dz_by_id[...] = 0
         for start in range(0, len(ids), _ID_ROWS):
-            at = order[start : start + _ID_ROWS]
-            first, last = ids[at[0]], ids[at[-1]]
-            one_hot = (ids[at] == np.arange(first, last + 1)[:, None]).astype(dz.dtype)
-            self._sums[:, first : last + 1] += one_hot @ np.take(dz, at, axis=1)
+            rows = order[start : start + _ID_ROWS]
+            first, last = ids[rows[0]], ids[rows[-1]]
+            one_hot = (ids[rows] == np.arange(first, last + 1)[:, None]).astype(dz.dtype)
+            self._dz_by_id[:, first : last + 1] += one_hot @ np.take(dz, rows, axis=1)
 
 
 class DenseInput:
     """`x @ w_x.T + b` for vectors x, in one product for the whole window.
 
     Args:
-        sums: holds the result [4, T, B, H]. They are the activated gates, which replace the sums step by step.
+        sums: filled by `load` [4, T, B, H]. The layer overwrites each step with its gates after `add_to`.
         E: size of x.
     """
 
@@ -270,14 +273,14 @@ class DenseInput:
     def load(self, params: Params, x: Inputs) -> None:
         """Prepare the window with these weights and inputs [T, B, E]."""
         _, T, B, H = self._sums.shape
-        w_x = params["w_x"].reshape(4, H, -1).swapaxes(1, 2)
-        sums = np.matmul(x.reshape(T * B, -1), w_x, out=self._sums.reshape(4, T * B, H))
+        w_x_t = params["w_x"].reshape(4, H, -1).swapaxes(1, 2)
+        sums = np.matmul(x.reshape(T * B, -1), w_x_t, out=self._sums.reshape(4, T * B, H))
         sums += params["b"].reshape(4, 1, H)
         sums[1:] *= 0.5
         self._x = cast(Floats, x)
 
     def add_to(self, z: Floats, t: int) -> None:
-        """Add the sums of a step to z [4, B, H]."""
+        """Add `x[t] @ w_x.T + b`, halved for i, f and o, to z [4, B, H]."""
         z += self._sums[:, t]
 
     def backward(self, params: Params, dz: Floats, grads: Grads) -> Floats:
@@ -290,14 +293,14 @@ class DenseInput:
 
 
 class OutputLayer:
-    """Logits and cross entropy, for windows of T steps and B streams; it holds the arrays of a window."""
+    """Logits and cross entropy, for windows of T steps and B streams. It owns the buffers for one window."""
 
     def __init__(self, T: int, B: int, H: int, V: int, dtype: npt.DTypeLike) -> None:
         self._p = aligned(dtype, T * B, V)  # logits, then the predicted probabilities
         self._dh = aligned(dtype, T * B, H)
 
     def forward(self, params: Params, h: Floats, y: IntArray) -> Floats:
-        """Return the loss of each prediction in nats [T, B], through log-sum-exp.
+        """Return the loss of each prediction in nats [T, B], computed by log-sum-exp.
 
         Args:
             params: `w_out` [V, H], `b_out` [V].
@@ -307,20 +310,20 @@ class OutputLayer:
         self._h, self._y = h.reshape(y.size, -1), y.reshape(-1)
         logits = np.matmul(self._h, params["w_out"].T, out=self._p)  # [T B, V]
         logits += params["b_out"]
-        logits -= logits.max(1, keepdims=True)
+        logits -= logits.max(1, keepdims=True)  # exp cannot overflow; the loss is unchanged
         logit_of_y = logits[np.arange(y.size), self._y]
         p = np.exp(logits, out=logits)
-        total = p.sum(1)
-        p /= total[:, None]
-        losses: Floats = np.log(total) - logit_of_y
+        sum_exp = p.sum(1)
+        p /= sum_exp[:, None]
+        losses: Floats = np.log(sum_exp) - logit_of_y
         return losses.reshape(y.shape)
 
     def backward(self, params: Params, chars: int, grads: Grads) -> Floats:
-        """Propagate the gradient of the mean loss back. Must follow `forward`, once.
+        """Propagate the gradient of the mean loss back. Call once after `forward`; overwrites its probabilities.
 
         Args:
             params: as for `forward`.
-            chars: the number of characters that the mean is over.
+            chars: the number of characters to average over.
             grads: the gradients of `params`; written.
 
         Returns:

@@ -1,9 +1,9 @@
-"""The matrix products that need more than one call of `np.matmul`: each strategy a class, chosen by one function.
+"""The matrix products that need more than one call of `np.matmul`: one class per strategy, chosen by a function.
 
 The recurrent product takes most of the time of training, with few streams and the same weights at each step of a
 window. A BLAS first copies its operands into a layout of its own, which for few streams costs as much as the product.
 On processors with AVX-512, OpenBLAS has kernels for small products that need no copy. There the product is made of
-blocks that fit into the first cache, which takes four tenths of the time for 8 streams, eight for 32. Elsewhere it is
+blocks that fit into the L1 cache, which takes four tenths of the time for 8 streams, eight for 32. Elsewhere it is
 one product over all gates.
 """
 
@@ -17,29 +17,30 @@ from threadpoolctl import threadpool_info
 
 from charlstm.arrays import Floats
 
-_LINE = 64  # bytes
+_CACHE_LINE = 64  # bytes
 _PADDING = 16  # floats after a row: rows a power of two apart would compete for the same cache lines
 _SMALL_KERNELS = {"SkylakeX", "Cooperlake", "SapphireRapids"}
-_SMALL_PRODUCT = 1_000_000  # multiplications; OpenBLAS has kernels for products up to this size
+_MAX_SMALL_PRODUCT = 1_000_000  # multiplications that OpenBLAS has small kernels for
 _MAX_BLOCK_HEIGHT = 256
-_REREAD_BLOCK_FLOATS = 1 << 13  # of a block that is read more than once, as for more than 8 streams
+_STREAMS_PER_PASS = 8  # for more, a kernel rereads the block
+_MAX_REREAD_BLOCK = 1 << 13  # floats of a block that is reread, and must stay in the L1 cache
 _BLOCK_WIDTHS = (64, 32)  # narrower ones are slow
 _INVARIANT_HEIGHT, _INVARIANT_WIDTH = 256, 64  # of a block whose products do not depend on the number of streams
 _FEW_STREAMS = 16
-_MIN_STREAMS = 2  # a single row is multiplied by another routine, which sums in another order
+_MIN_ROWS = 2  # a single row is multiplied by another routine, which sums in another order
 
 
 @functools.cache
 def has_small_kernels() -> bool:
-    """Return whether this BLAS has kernels for small products."""
+    """Return whether a loaded OpenBLAS has kernels for small products."""
     return any(blas.get("architecture") in _SMALL_KERNELS for blas in threadpool_info())
 
 
 def aligned(dtype: npt.DTypeLike, *shape: int) -> Floats:
     """Return a new, uninitialised array that starts at a cache line: AVX-512 reads whole lines."""
     itemsize = np.dtype(dtype).itemsize
-    memory = np.empty(math.prod(shape) + _LINE // itemsize, dtype)
-    first = -memory.ctypes.data % _LINE // itemsize
+    memory = np.empty(math.prod(shape) + _CACHE_LINE // itemsize, dtype)
+    first = -memory.ctypes.data % _CACHE_LINE // itemsize
     return memory[first : first + math.prod(shape)].reshape(shape)
 
 
@@ -63,12 +64,14 @@ class RecurrentMatmul(Protocol):
 
 
 def recurrent_matmul(B: int, H: int, dtype: npt.DTypeLike, *, small_kernels: bool | None = None) -> RecurrentMatmul:
-    """Return the fastest strategy; `small_kernels` overrides what is known of the BLAS."""
+    """Return the fastest strategy; `small_kernels` overrides the detection."""
     if np.dtype(dtype) == np.float32 and (has_small_kernels() if small_kernels is None else small_kernels):
         height = math.gcd(H, _MAX_BLOCK_HEIGHT)
+        max_block = _MAX_SMALL_PRODUCT // B
+        if B > _STREAMS_PER_PASS:
+            max_block = min(max_block, _MAX_REREAD_BLOCK)
         for width in _BLOCK_WIDTHS:
-            most = _SMALL_PRODUCT // B if B <= 8 else min(_SMALL_PRODUCT // B, _REREAD_BLOCK_FLOATS)
-            if H % width == 0 and height * width <= most:
+            if H % width == 0 and height * width <= max_block:
                 return BlockMatmul(B, H, height, width, dtype)
     return WholeMatmul(B, H, dtype)
 
@@ -77,59 +80,60 @@ class WholeMatmul:
     """One product over all gates, with padded rows."""
 
     def __init__(self, B: int, H: int, dtype: npt.DTypeLike) -> None:
-        self._forward = aligned(dtype, H, 4 * H + _PADDING)[:, : 4 * H]
-        self._backward = aligned(dtype, 4 * H, H + _PADDING)[:, :H]
+        self._w_forward = aligned(dtype, H, 4 * H + _PADDING)[:, : 4 * H]
+        self._w_backward = aligned(dtype, 4 * H, H + _PADDING)[:, :H]
         self._product = aligned(dtype, B, 4 * H)
         self._by_gate = self._product.reshape(B, 4, H).swapaxes(0, 1)  # [4, B, H], a view
 
     def load(self, w_h: Floats) -> None:
-        self._forward[...] = w_h.T
-        self._forward[:, w_h.shape[1] :] *= 0.5
+        self._w_forward[...] = w_h.T
+        self._w_forward[:, w_h.shape[1] :] *= 0.5
 
     def load_backward(self, w_h: Floats) -> None:
-        self._backward[...] = w_h
+        self._w_backward[...] = w_h
 
     def forward(self, h: Floats) -> Floats:
-        np.matmul(h, self._forward, out=self._product)
+        np.matmul(h, self._w_forward, out=self._product)
         return self._by_gate
 
     def backward(self, dz: Floats, out: Floats) -> None:
         self._by_gate[...] = dz
-        np.matmul(self._product, self._backward, out=out)
+        np.matmul(self._product, self._w_backward, out=out)
 
 
 class BlockMatmul:
-    """Products of blocks [height, width] of the matrix of each gate, whose sums are the result."""
+    """The matrix of each gate is cut into blocks [height, width]; the products along the height are summed."""
 
     def __init__(self, B: int, H: int, height: int, width: int, dtype: npt.DTypeLike) -> None:
         self.block = height, width
-        self._forward = aligned(dtype, H // height, 4, H // width, height, width)
-        self._backward = aligned(dtype, H // height, 4, H // width, height, width)
-        self._parts = aligned(dtype, H // height, 4, B, H)  # the results of each height, to be summed
-        self._by_block = self._parts.reshape(-1, 4, B, H // width, width).swapaxes(2, 3)
+        self._w_forward = aligned(dtype, H // height, 4, H // width, height, width)
+        self._w_backward = aligned(dtype, H // height, 4, H // width, height, width)
+        self._partial_sums = aligned(dtype, H // height, 4, B, H)  # one per row of blocks
+        self._by_block = self._partial_sums.reshape(-1, 4, B, H // width, width).swapaxes(2, 3)
 
     def load(self, w_h: Floats) -> None:
         H = w_h.shape[1]
-        self._cut(w_h.reshape(4, H, H).swapaxes(1, 2), self._forward)
-        self._forward[:, 1:] *= 0.5
+        self._cut(w_h.reshape(4, H, H).swapaxes(1, 2), self._w_forward)
+        self._w_forward[:, 1:] *= 0.5
 
     def load_backward(self, w_h: Floats) -> None:
         H = w_h.shape[1]
-        self._cut(w_h.reshape(4, H, H), self._backward)
+        self._cut(w_h.reshape(4, H, H), self._w_backward)
 
     def forward(self, h: Floats) -> Floats:
         pieces = h.reshape(len(h), -1, self.block[0]).swapaxes(0, 1)
-        np.matmul(pieces[:, None, None], self._forward, out=self._by_block)
-        z: Floats = self._parts[0]
-        for part in self._parts[1:]:
-            z += part
+        # [H / height, 1, 1, B, height] @ [H / height, 4, H / width, height, width]
+        np.matmul(pieces[:, None, None], self._w_forward, out=self._by_block)
+        z: Floats = self._partial_sums[0]
+        for partial_sum in self._partial_sums[1:]:
+            z += partial_sum
         return z
 
     def backward(self, dz: Floats, out: Floats) -> None:
         _, B, H = dz.shape
         pieces = dz.reshape(4, B, -1, self.block[0]).transpose(2, 0, 1, 3)
-        np.matmul(pieces[:, :, None], self._backward, out=self._by_block)
-        np.add.reduce(self._parts.reshape(-1, B, H), axis=0, out=out)
+        np.matmul(pieces[:, :, None], self._w_backward, out=self._by_block)
+        np.add.reduce(self._partial_sums.reshape(-1, B, H), axis=0, out=out)
 
     def _cut(self, matrices: Floats, out: Floats) -> None:
         """Copy the matrices of the gates [4, H, H] to blocks."""
@@ -165,7 +169,7 @@ class RowMatmul:
     """A product for each row."""
 
     def __init__(self, matrix: Floats, batch_size: int) -> None:
-        self._matrix = np.ascontiguousarray(matrix.T).T  # a product with one row reads along K
+        self._matrix = np.ascontiguousarray(matrix.T).T  # contiguous along K, as a vector product reads
         self._rows = np.zeros((batch_size, matrix.shape[0]), matrix.dtype)
         self.out = np.empty((batch_size, matrix.shape[1]), matrix.dtype)
         self._pairs = list(zip(self._rows, self.out, strict=True))  # views, made once
@@ -180,29 +184,29 @@ class InvariantBlockMatmul:
     """Products of blocks whose sums do not depend on the batch.
 
     With OpenBLAS's kernels for AVX-512, that holds for two rows or more, up to `_INVARIANT_HEIGHT` terms per sum, and
-    multiples of `_INVARIANT_WIDTH` columns. For few streams, blocks of this size are fastest; for many, blocks of this
-    height and all columns, on several cores.
+    multiples of `_INVARIANT_WIDTH` columns: all such widths give the same bits. For few streams, the narrowest blocks
+    are fastest; for many, blocks of all columns, on several cores.
     """
 
     def __init__(self, matrix: Floats, batch_size: int) -> None:
         K, N = matrix.shape
-        blocks, columns = -(-K // _INVARIANT_HEIGHT), -(-N // _INVARIANT_WIDTH) * _INVARIANT_WIDTH
-        height, streams = -(-K // blocks), max(batch_size, _MIN_STREAMS)
+        n_blocks, columns = -(-K // _INVARIANT_HEIGHT), -(-N // _INVARIANT_WIDTH) * _INVARIANT_WIDTH
+        height, streams = -(-K // n_blocks), max(batch_size, _MIN_ROWS)
         width = _INVARIANT_WIDTH if batch_size <= _FEW_STREAMS else columns
-        padded = np.zeros((blocks * height, columns), matrix.dtype)
+        padded = np.zeros((n_blocks * height, columns), matrix.dtype)
         padded[:K, :N] = matrix
-        distance = width if width == _INVARIANT_WIDTH else width + _PADDING
-        self._blocks = aligned(matrix.dtype, blocks, columns // width, height, distance)[..., :width]
-        self._blocks[...] = padded.reshape(blocks, height, columns // width, width).swapaxes(1, 2)
-        whole = np.zeros((streams, blocks * height), matrix.dtype)
+        row_stride = width if width == _INVARIANT_WIDTH else width + _PADDING
+        self._blocks = aligned(matrix.dtype, n_blocks, columns // width, height, row_stride)[..., :width]
+        self._blocks[...] = padded.reshape(n_blocks, height, columns // width, width).swapaxes(1, 2)
+        whole = np.zeros((streams, n_blocks * height), matrix.dtype)
         self._rows = whole[:, :K]
-        self._left = whole.reshape(streams, blocks, 1, height).transpose(1, 2, 0, 3)  # [blocks, 1, streams, height]
-        parts = np.empty((blocks, streams, columns), matrix.dtype)
-        self._by_block = parts.reshape(blocks, streams, columns // width, width).swapaxes(1, 2)
-        self.out, self._others = parts[0, :batch_size, :N], list(parts[1:, :batch_size, :N])
+        self._operand = whole.reshape(streams, n_blocks, 1, height).transpose(1, 2, 0, 3)
+        partial_sums = np.empty((n_blocks, streams, columns), matrix.dtype)
+        self._by_block = partial_sums.reshape(n_blocks, streams, columns // width, width).swapaxes(1, 2)
+        self.out, self._others = partial_sums[0, :batch_size, :N], list(partial_sums[1:, :batch_size, :N])
 
     def __call__(self, rows: Floats) -> None:
         self._rows[: len(rows)] = rows
-        np.matmul(self._left, self._blocks, out=self._by_block)
-        for part in self._others:
-            self.out += part
+        np.matmul(self._operand, self._blocks, out=self._by_block)
+        for partial_sum in self._others:
+            self.out += partial_sum

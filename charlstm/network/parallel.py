@@ -1,4 +1,4 @@
-"""Data parallelism: one process per core, each with some of the streams of a batch.
+"""Data parallelism: one process per core, each with a share of the streams of a batch.
 
 The processes share the weights, and each limits BLAS to one thread. Threads of one process would wait for the
 interpreter's lock between NumPy's calls, of which there are tens of thousands per second: at 128 units, a step took 1.5
@@ -7,13 +7,14 @@ times as long.
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 
 from charlstm.arrays import Grads
 from charlstm.network.char_lstm import CharLSTM, Masks, State, concat_states
 from charlstm.network.cores import blas_threads
 from charlstm.network.shared_memory import SharedParams
-from charlstm.network.worker import Reply, Request, Worker, compute, warn_of_fewer
+from charlstm.network.worker import Reply, Request, Worker, compute, warn_fewer_processes
 from charlstm.text.batches import Window
 
 _MIN_STREAMS = 4  # per process
@@ -22,8 +23,8 @@ _MIN_STREAMS = 4  # per process
 class DataParallel:
     """A network that computes on several cores, in as many processes. A context manager: its exit ends the processes.
 
-    The same number of cores gives the same bytes, however busy they are. If a process cannot be started, or dies, this
-    one does its part, more slowly and with the same result, and warns.
+    The same number of cores gives the same bytes, regardless of load. If a process cannot be started, or dies, the main
+    process computes its share, more slowly and with the same result, and warns.
 
     Attributes:
         network: until the exit, its weights lie in memory that all processes share. They may be changed between calls.
@@ -52,18 +53,19 @@ class DataParallel:
         self, window: Window, state: State, masks: Masks | None = None, clip_error: float = 0.0
     ) -> tuple[float, Grads, State]:
         """Return what the `loss_and_grads` of the network returns."""
-        parts = self._compute(window, state, masks, clip_error, with_grads=True)
-        first, total = next(parts)
-        replies = [first]
-        for reply, grads in parts:
-            replies.append(reply)
-            for name, grad in total.items():
-                grad += grads[name]
+        with closing(self._compute(window, state, masks, clip_error, with_grads=True)) as parts:
+            first, total = next(parts)  # the gradients of the network itself, to which the others are added
+            replies = [first]
+            for reply, grads in parts:
+                replies.append(reply)
+                for name, grad in total.items():
+                    grad += grads[name]  # each is already divided by the characters of the whole window
         return sum(reply.loss for reply in replies), total, concat_states(reply.state for reply in replies)
 
     def loss(self, window: Window, state: State) -> tuple[float, State]:
         """Return what the `loss` of the network returns."""
-        replies = [reply for reply, _ in self._compute(window, state)]
+        with closing(self._compute(window, state)) as parts:
+            replies = [reply for reply, _ in parts]
         return sum(reply.loss for reply in replies), concat_states(reply.state for reply in replies)
 
     def _compute(
@@ -74,8 +76,11 @@ class DataParallel:
         clip_error: float = 0.0,
         *,
         with_grads: bool = False,
-    ) -> Iterator[tuple[Reply, Grads]]:
-        """Compute the parts of a window in one process each; yield the replies and their gradients, in order."""
+    ) -> Generator[tuple[Reply, Grads], None, None]:
+        """Compute the parts of a window, one per process; yield the replies in order.
+
+        The gradients that come with a reply are valid until the next one.
+        """
         mine, *others = (
             Request(
                 window.streams(k), state.streams(k), masks and masks.streams(k), clip_error, window.x.size, with_grads
@@ -101,7 +106,7 @@ class DataParallel:
 
     def _divide(self, B: int) -> list[slice]:
         """Divide B streams among the processes."""
-        cores = self.cores if os.name == "posix" else 1  # elsewhere, processes cannot inherit memory
+        cores = self.cores if os.name == "posix" else 1  # elsewhere, processes cannot inherit the file
         count = max(min(cores, B // _MIN_STREAMS), 1)
         return [slice(*edges) for edges in itertools.pairwise(B * k // count for k in range(count + 1))]
 
@@ -112,7 +117,7 @@ class DataParallel:
                 self._shared = SharedParams.copy_of(self.network.params, self.cores - 1)
                 self.network.params.update(self._shared.weights)
             except OSError as error:
-                warn_of_fewer(f"cannot share memory with other processes ({error.strerror})")
+                warn_fewer_processes(f"cannot share memory with other processes ({error.strerror or error})")
         while len(self.workers) < count:
             self.workers.append(Worker(self._shared, len(self.workers), self.network.config))
         return self.workers[:count]

@@ -31,10 +31,15 @@ class SharedParams:
 
     @classmethod
     def copy_of(cls, params: Mapping[str, Floats], workers: int) -> "SharedParams":
-        """Return shared memory that holds a copy of the weights, with room for the gradients of some workers."""
+        """Return shared memory that holds a copy of the weights, with room for the gradients of the workers."""
         dtype = next(iter(params.values())).dtype
-        fileno = _open_file((1 + workers) * sum(param.nbytes for param in params.values()))
-        shared = cls(fileno, {name: param.shape for name, param in params.items()}, dtype)
+        fileno = _open_file()
+        try:
+            os.truncate(fileno, (1 + workers) * sum(param.nbytes for param in params.values()))
+            shared = cls(fileno, {name: param.shape for name, param in params.items()}, dtype)
+        except OSError:
+            os.close(fileno)
+            raise
         for name, param in params.items():
             shared.weights[name][...] = param
         return shared
@@ -45,15 +50,16 @@ class SharedParams:
 
 
 def duplicate_above_2(fileno: int) -> int:
-    """Return a duplicate of a descriptor above 2: 0, 1 and 2 may be free here, but not in a new process."""
+    """Return a duplicate above 2: 0, 1 and 2 may be closed here, but are the standard streams of a child."""
     import fcntl  # not on every system
 
     return fcntl.fcntl(fileno, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
-def _open_file(size: int) -> int:
+def _open_file() -> int:
     """Return the descriptor of an unnamed file, in memory where the system supports it."""
-    with tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else open(os.memfd_create("charlstm")) as file:
-        fileno = duplicate_above_2(file.fileno())
-    os.truncate(fileno, size)
-    return fileno
+    if hasattr(os, "memfd_create"):
+        with open(os.memfd_create("charlstm"), "rb") as file:
+            return duplicate_above_2(file.fileno())
+    with tempfile.TemporaryFile() as file:
+        return duplicate_above_2(file.fileno())

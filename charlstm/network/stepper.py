@@ -13,7 +13,7 @@ class Stepper:
 
     The weights are copied into the layout that is fastest for few streams: the biases of the first layer are added to
     its input columns, the weights of both inputs of a layer are joined, and those of the gates i, f, o are halved, as
-    `cell` needs it.
+    `cell` expects.
 
     Args:
         network: later changes of its weights have no effect.
@@ -22,40 +22,40 @@ class Stepper:
 
     def __init__(self, network: CharLSTM, batch_size: int = 1) -> None:
         params, H = network.params, network.config.hidden_size
-        half = np.where(np.arange(4 * H) < H, 1, 0.5).astype(params["b_out"].dtype)
-        self._by_id = np.multiply(params["layer0.w_x"].T + params["layer0.b"], half, order="C")  # [V, 4H]
-        self._products = [batch_invariant_matmul(params["layer0.w_h"].T * half, batch_size)]
+        gate_scale = np.where(np.arange(4 * H) < H, 1, 0.5).astype(params["b_out"].dtype)
+        self._by_id = np.multiply(params["layer0.w_x"].T + params["layer0.b"], gate_scale, order="C")  # [V, 4H]
+        self._products = [batch_invariant_matmul(params["layer0.w_h"].T * gate_scale, batch_size)]
         self._biases = []
         for layer in range(1, network.config.num_layers):
             both = np.concatenate([params[f"layer{layer}.w_x"], params[f"layer{layer}.w_h"]], axis=1).T  # [2H, 4H]
-            self._products.append(batch_invariant_matmul(both * half, batch_size))
-            self._biases.append(params[f"layer{layer}.b"] * half)
-        self._logits, self._b_out = batch_invariant_matmul(params["w_out"].T, batch_size), params["b_out"]
+            self._products.append(batch_invariant_matmul(both * gate_scale, batch_size))
+            self._biases.append(params[f"layer{layer}.b"] * gate_scale)
+        self._output = batch_invariant_matmul(params["w_out"].T, batch_size)
+        self._b_out = params["b_out"].copy()
         self._use_streams(batch_size)
 
     def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:
         """Read ids [B]; return the logits of the next characters [B, V] and the new state."""
-        if len(ids) != len(self._scratch):
+        if len(ids) != len(self._z[0]):
             self._use_streams(len(ids))
         after = State(np.empty_like(state.h), np.empty_like(state.c))
         for layer, (product, z, gates) in enumerate(zip(self._products, self._z, self._gates, strict=True)):
             if layer == 0:
-                product(state.h[0])
+                product(state.h[0])  # writes z
                 z += self._by_id[ids]
             else:
                 product(np.concatenate([after.h[layer - 1], state.h[layer]], axis=1))
                 z += self._biases[layer - 1]
-            cell(gates.all, gates, state.c[layer], after.c[layer], after.h[layer], self._scratch)
+            cell(gates.all, gates, state.c[layer], after.c[layer], after.h[layer], scratch=gates.g)
         return self.logits(after), after
 
     def logits(self, state: State) -> Floats:
         """Return the logits of the next characters [B, V] in a state."""
         top = state.h[-1]
-        self._logits(top)
-        return self._logits.out[: len(top)] + self._b_out
+        self._output(top)
+        return self._output.out[: len(top)] + self._b_out
 
     def _use_streams(self, B: int) -> None:
-        """Prepare the views of the raw sums of B streams, which the gates replace."""
+        """Create the views of the raw sums of B streams. The gates replace the sums in place."""
         self._z = [product.out[:B] for product in self._products]  # [B, 4H] each
         self._gates = [Gates.of(z.reshape(B, 4, -1).swapaxes(0, 1)) for z in self._z]
-        self._scratch = np.empty((B, self._z[0].shape[1] // 4), self._z[0].dtype)

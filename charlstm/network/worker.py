@@ -1,7 +1,8 @@
-"""A process that computes for another: how it is started, and what the two say to each other.
+"""A process that computes for another: how it is started, and the protocol between them.
 
-The main process sends a `Setup`, then a `Request` at a time; the worker answers each with a `Reply`. Weights and
-gradients are in shared memory.
+The main process sends a `Setup`, then one `Request` at a time; the worker answers each with a `Reply`. Weights and
+gradients are in shared memory. The main process changes weights only while no request is pending, and a worker writes
+its gradients before it replies.
 """
 
 import os
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlstm.arrays import Bits, Grads
+from charlstm.arrays import Grads
 from charlstm.config.settings import ModelConfig
 from charlstm.network.char_lstm import CharLSTM, Masks, State
 from charlstm.network.cores import blas_threads
@@ -28,7 +29,7 @@ _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "MKL", 
 
 
 class Setup(NamedTuple):
-    """What a worker is told first."""
+    """The first message to a worker."""
 
     fileno: int  # of the shared memory
     shapes: dict[str, tuple[int, ...]]
@@ -49,7 +50,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The result of a request, but for the gradients, which are in shared memory."""
+    """The result of a request, except the gradients, which are in shared memory."""
 
     loss: float
     state: State
@@ -96,24 +97,24 @@ class Worker:
                 )
             finally:
                 os.close(pipe)
-        except (OSError, TypeError, ValueError) as error:
-            warn_of_fewer(f"cannot start another process ({getattr(error, 'strerror', None) or error})")
+        except (OSError, TypeError, ValueError) as error:  # also an unusable sys.executable or environment
+            warn_fewer_processes(f"cannot start another process ({getattr(error, 'strerror', None) or error})")
         self.send(Setup(shared.fileno, dict(shared.shapes), shared.dtype, number, config))
 
     def send(self, message: Setup | Request) -> None:
-        """Send a message. That the process has died shows when `receive` is called."""
+        """Send a message. A dead process is noticed in `receive`."""
         if self.process is not None:
             with suppress(OSError):
-                self._pipe.send(_pack(message) if isinstance(message, Request) else message)
+                self._pipe.send(message)
 
     def receive(self) -> Reply | None:
-        """Return the reply to the last request; None if there is no process, or no longer one."""
+        """Return the reply to the last request; None if there is no process, or it has died."""
         if self.process is None:
             return None
         try:
             reply: Reply = self._pipe.recv()
         except (OSError, EOFError):
-            warn_of_fewer(f"a process has died (exit code {self.close()})")
+            warn_fewer_processes(f"a process has died (exit code {self.close()})")
             return None
         return reply
 
@@ -130,7 +131,7 @@ class Worker:
             return process.wait()
 
 
-def warn_of_fewer(what: str) -> None:
+def warn_fewer_processes(what: str) -> None:
     """Warn that fewer processes than planned will compute."""
     warnings.warn(f"{what}; continuing with fewer processes, more slowly", stacklevel=2)
 
@@ -143,25 +144,9 @@ def serve(fileno: int) -> None:
         suppress(EOFError, ConnectionError, MemoryError),
         Connection(fileno) as pipe,
     ):
-        setup = Setup(*pipe.recv())
+        setup: Setup = pipe.recv()
         shared = SharedParams(setup.fileno, setup.shapes, setup.dtype)
         network = CharLSTM(setup.config, shared.weights, shared.grads[setup.number])
         while True:
-            request, bits = pipe.recv()
-            reply, _ = compute(network, _unpack(request, bits, setup.config.hidden_size))
+            reply, _ = compute(network, pipe.recv())
             pipe.send(reply)
-
-
-def _pack(request: Request) -> tuple[Request, Bits | None]:
-    """Return a request with the masks of its weights apart, as bits, for the way through the pipe."""
-    masks = request.masks
-    if masks is None or masks.recurrent is None:
-        return request, None
-    return request._replace(masks=masks._replace(recurrent=None)), np.packbits(masks.recurrent, axis=2)
-
-
-def _unpack(request: Request, bits: Bits | None, H: int) -> Request:
-    if request.masks is None or bits is None:
-        return request
-    kept = np.unpackbits(bits, axis=2, count=H).astype(bool)
-    return request._replace(masks=request.masks._replace(recurrent=kept))

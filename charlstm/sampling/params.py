@@ -16,33 +16,33 @@ class SamplingParams:
     then `top_k`, `typical`, `top_p` and `min_p`.
     """
 
-    length: int = setting(500, integer(0, 10**12), "Characters to generate, at most.", short="-n")
+    length: int = setting(500, integer(0, 10**12), "Maximum number of characters to generate.", short="-n")
     temperature: float = setting(
-        0.8, _TEMPERATURE, "Lower is safer, higher is wilder; 0 always takes the most likely character.", short="-t"
+        0.8, _TEMPERATURE, "Lower is safer, higher is wilder; 0 always picks the most likely character.", short="-t"
     )
     temperature_at_start: float | None = setting(
-        None, _TEMPERATURE, "Temperature for the first character of each word and line."
+        None, _TEMPERATURE, "Temperature for the first character of each word and line. Defaults to --temperature."
     )
-    top_k: int = setting(0, integer(0, 10**9), "Sample from the N most likely characters. 0 turns it off.")
+    top_k: int = setting(0, integer(0, 10**9), "Sample only from the N most likely characters. 0 turns it off.")
     typical: float = setting(1.0, _MASS, "Locally typical sampling with this probability mass. 1 turns it off.")
     top_p: float = setting(
-        1.0, _MASS, "Sample from the most likely characters that have this probability mass. 1 turns it off."
+        1.0, _MASS, "Nucleus sampling: keep the most likely characters, up to this probability mass. 1 turns it off."
     )
     min_p: float = setting(
         0.0, number(0, 1), "Drop characters below X times the top probability. 0 turns it off. Try 0.02."
     )
     repetition_penalty: float = setting(
-        0.0, number(0, 1000), "Penalty in nats for each character that extends a repeat. Try 1 if texts loop."
+        0.0, number(0, 1000), "Penalty in nats for each character that extends a repeat. Try 1 if the output loops."
     )
-    repetition_free: int = setting(16, integer(1, 2000), "Length of repeats that cost nothing.")
+    repetition_free: int = setting(16, integer(1, 2000), "Do not penalise repeats up to this length.")
     stop: tuple[str, ...] = setting(
-        (), name("TEXT"), "Stop before this text (\\n is a newline). May be repeated.", multiple=True
+        (), name("TEXT"), "Stop before this string (\\n is a newline). Can be given more than once.", multiple=True
     )
-    keep_stop: bool = switch("Include the stop text.")
+    keep_stop: bool = switch("Keep the stop string in the output.")
     lines: int = setting(0, integer(0, 10**12), "Stop after N lines. 0 turns it off.")
-    pattern: str | None = setting(None, name("REGEX"), "Generate a text that matches this regular expression.")
+    pattern: str | None = setting(None, name("REGEX"), "Generate text that fully matches this regular expression.")
     no_copy: int = setting(
-        0, integer(0, 10**6), "Never complete N characters in a row that occur in --corpus. 0 turns it off. Try 20."
+        0, integer(0, 10**6), "Never copy N characters in a row from --corpus. 0 turns it off. Try 20."
     )
 
     def __post_init__(self) -> None:

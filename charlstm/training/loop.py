@@ -9,7 +9,7 @@ from enum import Enum
 
 import numpy as np
 
-from charlstm.arrays import Ids, Params
+from charlstm.arrays import Floats, Ids, Params
 from charlstm.config.settings import Config, TrainConfig
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.char_lstm import CharLSTM, State, init_network
@@ -23,13 +23,15 @@ from charlstm.text.batches import Batches, Window, fit_batches
 from charlstm.text.corpus import Dataset
 
 _MAX_SKIPPED = 20  # updates skipped in a row before a rollback
-_MAX_GRADIENT = 1e18  # norm of a clipped gradient whose square is finite
+_MAX_GRADIENT = 1e18  # norm above which the square of a clipped gradient may overflow float32
 _WORSE_THAN_GUESSING = 1.0  # nats above a uniform guess: the weights have diverged
 _ADVICE = "start again with a lower learning_rate, with clip_norm 1, or with less l2 or weight_decay"
 
+Clock = Callable[[], float]
+
 
 class Outcome(Enum):
-    """What became of the update of a step."""
+    """What happened to the update of a step."""
 
     UPDATED = "updated"
     SKIPPED = "skipped"  # the loss or the gradient was not finite, or too large to square
@@ -103,14 +105,14 @@ def eval_ids(config: Config, dataset: Dataset) -> Ids:
     return dataset.val_ids[: max(config.train.eval_chars, 2) if config.train.eval_chars else None]
 
 
-def train(run: Run, clock: Callable[[], float] = time.monotonic) -> Generator[Report, None, None]:
+def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, None]:
     """Train, one window per report, until the limit of the run; then drop the training state.
 
     Between two reports, `run` is consistent. It can be saved and trained further later, with the same result bit for
     bit (unless it is limited by time, which depends on the clock).
 
     Args:
-        run: from `start`, or from a file and with its corpus; changed by training.
+        run: a new one, or one from a file with its corpus; changed by training.
         clock: monotonic seconds.
 
     Raises:
@@ -134,14 +136,14 @@ def train(run: Run, clock: Callable[[], float] = time.monotonic) -> Generator[Re
 
 
 def train_step(
-    training: TrainingState, model: DataParallel, window: Window, config: TrainConfig, learning_rate: float
+    training: TrainingState, parallel: DataParallel, window: Window, config: TrainConfig, learning_rate: float
 ) -> StepResult:
-    """Train on one window. If the gradient is not finite, only the position in the text changes."""
+    """Train on one window. If the gradient is not finite, weights, moments and state do not change."""
     training.step += 1
     with np.errstate(over="ignore", invalid="ignore"):
         masks = training.network.draw_masks(window.x.shape[1], training.rng)
         before = _reset_streams(training.state, config.state_reset_prob, training.rng)
-        loss, grads, after = model.loss_and_grads(window, before, masks, config.clip_error)
+        loss, grads, after = parallel.loss_and_grads(window, before, masks, config.clip_error)
         grad_norm = clip_by_global_norm(grads, config.clip_norm)
         clipped_norm = min(grad_norm, config.clip_norm or math.inf)
         if not (math.isfinite(loss + grad_norm) and clipped_norm < _MAX_GRADIENT):
@@ -169,8 +171,10 @@ def total_steps_of(config: TrainConfig, batches: Batches) -> int | None:
 
 def is_over(run: Run) -> bool:
     """Return whether a run has reached its limit."""
-    if run.training is None or run.dataset is None:
-        return run.training is None
+    if run.training is None:
+        return True
+    if run.dataset is None:
+        return False
     total_steps = total_steps_of(run.config.train, batches_for(run.config, run.dataset))
     return _progress(run.config.train, run.training, total_steps) >= 1
 
@@ -181,7 +185,12 @@ def is_out_of_patience(run: Run) -> bool:
 
 
 def _steps(
-    run: Run, training: TrainingState, batches: Batches, val_ids: Ids, model: DataParallel, clock: Callable[[], float]
+    run: Run,
+    training: TrainingState,
+    batches: Batches,
+    val_ids: Ids,
+    parallel: DataParallel,
+    clock: Callable[[], float],
 ) -> Iterator[Report]:
     config = run.config.train
     total_steps = total_steps_of(config, batches)
@@ -190,9 +199,9 @@ def _steps(
     while (done := _progress(config, training, total_steps)) < 1 and not is_out_of_patience(run):
         if training.step % batches.windows_per_epoch == 0 and not config.carry_around:
             training.state = training.network.zero_state(batches.batch_size)
-        middle = done + 0.5 / total_steps if total_steps else done
-        learning_rate = learning_rate_at(config, middle, plateaus) / 2**training.rollbacks
-        result = train_step(training, model, batches.window(training.step), config, learning_rate)
+        mid_step = done + 0.5 / total_steps if total_steps else done
+        learning_rate = learning_rate_at(config, mid_step, plateaus) / 2**training.rollbacks
+        result = train_step(training, parallel, batches.window(training.step), config, learning_rate)
         rolled_back = _roll_back_if_diverged(run, training, result, learning_rate)
         training.elapsed_s = clock() - started
         report = Report(
@@ -209,7 +218,7 @@ def _steps(
         )
         due = _evaluations_due(config, report.progress, report.step, total_steps)
         if due > _evaluations_due(config, done, report.step - 1, total_steps):
-            report = _evaluate(run, training, model, report, val_ids)
+            report = _evaluate(run, training, parallel, report, val_ids)
             plateaus, _ = _count_plateaus(run.history)
             training.elapsed_s = clock() - started
         yield report
@@ -231,7 +240,7 @@ def _reset_streams(state: State, probability: float, rng: np.random.Generator) -
     """Return the state with each stream reset to zero with some probability."""
     if not probability:
         return state
-    kept = np.greater_equal(rng.random((state.h.shape[1], 1)), probability)  # [B, 1]
+    kept = rng.random((state.h.shape[1], 1)) >= probability  # [B, 1]
     return State(state.h * kept, state.c * kept)
 
 
@@ -257,7 +266,7 @@ def _roll_back_if_diverged(run: Run, training: TrainingState, result: StepResult
 
 def _roll_back(run: Run, training: TrainingState) -> None:
     """Return to the best weights so far, or to the initial ones, with a new optimiser and a reset state."""
-    for params in (training.network.params, *([training.ema] if training.ema else [])):
+    for params in (training.network.params, *([] if training.ema is None else [training.ema])):
         _assign(params, run.model.network.params)
     training.optimizer = Optimizer(training.network.params, run.config.train)
     training.state = training.network.zero_state(training.state.h.shape[1])
@@ -268,11 +277,11 @@ def _roll_back(run: Run, training: TrainingState) -> None:
 # ---- evaluation
 
 
-def _evaluate(run: Run, training: TrainingState, model: DataParallel, report: Report, val_ids: Ids) -> Report:
+def _evaluate(run: Run, training: TrainingState, parallel: DataParallel, report: Report, val_ids: Ids) -> Report:
     """Evaluate the current weights and their average, and keep the better of them if they are the best so far."""
     train_loss = training.loss_sum / training.loss_steps if training.loss_steps else None
     training.loss_sum, training.loss_steps = 0.0, 0
-    loss, weights = _better_weights(training, model, val_ids)
+    loss, weights = _better_weights(training, parallel, val_ids)
     val_loss = loss if math.isfinite(loss) else None
     evaluation = Evaluation(report.step, report.epoch, report.chars, train_loss, val_loss, report.learning_rate)
     run.history.append(evaluation)
@@ -283,13 +292,13 @@ def _evaluate(run: Run, training: TrainingState, model: DataParallel, report: Re
     return replace(report, evaluation=evaluation, is_best=is_best)
 
 
-def _better_weights(training: TrainingState, model: DataParallel, val_ids: Ids) -> tuple[float, dict[str, np.ndarray]]:
+def _better_weights(training: TrainingState, parallel: DataParallel, val_ids: Ids) -> tuple[float, dict[str, Floats]]:
     """Return the lower validation loss of the weights and their moving average, and these weights."""
-    loss, weights = _val_loss(model, val_ids), training.network.params
+    loss, weights = _val_loss(parallel, val_ids), training.network.params
     if training.ema is None:
         return loss, weights
     with _swapped(training.network.params, training.ema):
-        ema_loss = _val_loss(model, val_ids)
+        ema_loss = _val_loss(parallel, val_ids)
     return (ema_loss, training.ema) if ema_loss <= loss else (loss, weights)
 
 
@@ -303,15 +312,15 @@ def _is_best(run: Run, evaluation: Evaluation, *, validated: bool) -> bool:
     return improved or not validated
 
 
-def _val_loss(model: DataParallel, val_ids: Ids) -> float:
+def _val_loss(parallel: DataParallel, val_ids: Ids) -> float:
     """Return the loss on the validation text; infinity if there is none, or if the loss is not finite."""
-    loss = evaluate(model, val_ids, eval_streams(val_ids)) if len(val_ids) >= 2 else math.inf
+    loss = evaluate(parallel, val_ids, eval_streams(val_ids)) if len(val_ids) >= 2 else math.inf
     return loss if math.isfinite(loss) else math.inf
 
 
 @contextmanager
 def _swapped(params: Params, others: Params) -> Iterator[None]:
-    """Give parameters other values for a while; in place, since processes may share them."""
+    """Temporarily replace the values of parameters, in place, since processes may share them."""
     own = {name: param.copy() for name, param in params.items()}
     try:
         _assign(params, others)
@@ -326,17 +335,18 @@ def _assign(params: Params, values: Params) -> None:
 
 
 def _count_plateaus(history: Sequence[Evaluation]) -> tuple[int, int]:
-    """Return the number of evaluations without improvement, and how many of them are the last ones in a row.
+    """Return the number of evaluations without improvement, and the length of the current run of them.
 
-    Without a validation loss, the training loss counts.
+    Without validation, the training loss counts. A validation loss that is not finite is no improvement.
     """
-    best, total, last = math.inf, 0, 0
+    validated = any(entry.val_loss is not None for entry in history)
+    best, total, trailing = math.inf, 0, 0
     for entry in history:
         if entry.train_loss is None:  # no updates, or a rollback
             continue
-        loss = entry.train_loss if entry.val_loss is None else entry.val_loss
-        if loss < best:
-            best, last = loss, 0
+        loss = entry.val_loss if validated else entry.train_loss
+        if loss is not None and loss < best:
+            best, trailing = loss, 0
         else:
-            total, last = total + 1, last + 1
-    return total, last
+            total, trailing = total + 1, trailing + 1
+    return total, trailing
