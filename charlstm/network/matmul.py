@@ -169,7 +169,7 @@ class RowMatmul:
     """A product for each row."""
 
     def __init__(self, matrix: Floats, batch_size: int) -> None:
-        self._matrix = np.ascontiguousarray(matrix.T).T  # contiguous along K, as a vector product reads
+        self._matrix = np.array(matrix.T, order="C").T  # a copy, contiguous along K, as a vector product reads
         self._rows = np.zeros((batch_size, matrix.shape[0]), matrix.dtype)
         self.out = np.empty((batch_size, matrix.shape[1]), matrix.dtype)
         self._pairs = list(zip(self._rows, self.out, strict=True))  # views, made once

@@ -381,3 +381,18 @@ def test_no_copy_avoids_substrings_of_corpus(sample):
     text = sample("-n", 400, "--no-copy", 6, "--corpus", "corpus.txt")
     assert len(text) == 400
     assert not any(text[k : k + 6] in TEXT for k in range(395))
+
+
+def test_cited_text_never_spans_an_unknown_character(sample, directory):
+    (directory / "odd.txt").write_text(TEXT.replace(" times", "☃ ☃times"), encoding="utf-8")
+    (line,) = parse(sample("-n", 60, "--corpus", "odd.txt", "--cite", "--json"))
+    copied = line["copied"]
+    corpus = (directory / "odd.txt").read_text(encoding="utf-8")
+    assert copied["chars"] == len(copied["text"]) > 0
+    start = corpus.index(copied["text"])
+    assert copied["line"] == corpus.count("\n", 0, start) + 1
+
+
+def test_unknown_characters_of_the_prime_file_name_its_flag(refuse, directory):
+    (directory / "prime.txt").write_text("☃", encoding="utf-8")
+    assert "Error: --prime-file: " in refuse("--prime-file", "prime.txt")

@@ -40,3 +40,14 @@ def test_step_does_not_modify_the_state(rng):
     Stepper(network, 3).step(random_window(network, rng)[0].x[0], state)
     assert not state.h.any()
     assert not state.c.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_later_changes_of_the_weights_have_no_effect(dtype, rng):
+    network = init_network(ModelConfig(hidden_size=6, num_layers=2), 9, rng, dtype)
+    state, ids = network.zero_state(2), np.array([1, 2])
+    stepper = Stepper(network, 2)
+    before = stepper.step(ids, state)[0].copy()
+    for param in network.params.values():
+        param += 1
+    np.testing.assert_array_equal(stepper.step(ids, state)[0], before)

@@ -278,3 +278,34 @@ def test_repr_tells_sizes_and_loss(trained):
     assert repr(trained.model) == "LanguageModel(1 x 12 units, 18 characters)"
     assert repr(trained.model.read("3 times ")) == "Prefix(9 characters)"
     assert repr(score) == f"Score({score.nats_per_char:.4f} nats per character over {len(TEXT) - 1:,} characters)"
+
+
+# ---- mistakes
+
+
+def test_score_without_texts_is_refused(trained):
+    with pytest.raises(CharlstmError, match="need at least 2 known characters to score, got 0"):
+        trained.model.score()
+
+
+def test_lengths_that_do_not_add_up_are_refused(trained):
+    with pytest.raises(ValueError, match="the lengths add up to 10, the text has 2 characters"):
+        trained.model.score("12").split([5, 5])
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "one"])
+def test_invalid_seed_is_refused_with_its_argument(seed, trained):
+    with pytest.raises(UsageError, match=r"^seed: .* is not an integer from 0"):
+        trained.model.generate(seed=seed)
+
+
+def test_newlines_of_the_prime_are_converted(trained):
+    assert trained.model.generate("1\r\n2", length=9, seed=1) == trained.model.generate("1\n2", length=9, seed=1)
+
+
+def test_unknown_characters_of_the_corpus_separate_what_must_not_be_copied(trained):
+    sampler = trained.model.sampler(SamplingParams(no_copy=2, length=1), "1☃2")
+    (constraint,), _ = sampler.constrain(trained.model.vocab.encode("1"), 1)
+    logits = np.zeros((1, len(trained.model.vocab)))
+    constraint.mask_logits(logits)
+    assert not logits.any()  # "12" does not occur in the corpus

@@ -62,3 +62,13 @@ def test_default_params_sample_at_temperature_08_without_filters():
     logits = np.array([1.0, 0.0, -1.0])
     weights = np.exp(logits / 0.8)
     np.testing.assert_allclose(distribution(SamplingParams(), logits), weights / weights.sum())
+
+
+def test_one_stop_text_may_be_given_as_it_is():
+    assert SamplingParams(stop="is").stop == ("is",)
+
+
+@pytest.mark.parametrize(("name", "value"), [("stop", None), ("stop", 5), ("pattern", 5)])
+def test_value_of_the_wrong_type_is_refused_with_its_argument(name, value):
+    with pytest.raises(UsageError, match=f"^{name}: "):
+        SamplingParams(**{name: value})

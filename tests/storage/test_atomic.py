@@ -142,3 +142,14 @@ def test_permissions_are_those_of_an_ordinary_file(umask, tmp_path):
         os.umask(before)
     mode = stat.S_IMODE((tmp_path / "file").stat().st_mode)
     assert mode == stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o666 & ~umask
+
+
+def test_interruption_right_after_creation_leaves_no_file(tmp_path, monkeypatch):
+    def create_and_interrupt(path, mode):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.open", create_and_interrupt)
+    with pytest.raises(KeyboardInterrupt), replace_file(tmp_path / "new.txt"):
+        pass
+    assert not list(tmp_path.iterdir())

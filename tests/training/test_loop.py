@@ -10,6 +10,7 @@ from helpers import SMALL, TEXT, assert_same_run, begin, train_fully
 from charlstm import CharlstmError, Config, Evaluation, Report, Run, train
 from charlstm.network.evaluation import eval_streams, evaluate
 from charlstm.storage.run import TrainingState
+from charlstm.training.loop import is_out_of_patience
 
 PATIENCE: dict[str, Any] = {"learning_rate": 1.0, "schedule": "constant", "evals": 20, "patience": 3}
 
@@ -272,3 +273,23 @@ def test_shortest_texts_train(text):
     run, reports = train_fully(Config().replace(steps=3, hidden_size=4), text)
     assert run.training is None
     assert all(math.isfinite(report.loss) for report in reports)
+
+
+# ---- plateaus
+
+
+def with_losses(*val_losses, patience=1):
+    run = begin(SMALL.replace(patience=patience))
+    run.history = [Evaluation(n, 1.0, n, 0.5, loss, 0.01) for n, loss in enumerate(val_losses)]
+    return run
+
+
+def test_non_finite_validation_loss_is_no_improvement():
+    assert is_out_of_patience(with_losses(2.0, None))
+    assert not is_out_of_patience(with_losses(2.0, None, 1.9))
+
+
+def test_patience_counts_evaluations_since_the_best():
+    assert not is_out_of_patience(with_losses(2.0, 2.1, patience=2))
+    assert is_out_of_patience(with_losses(2.0, 2.1, 2.2, patience=2))
+    assert not is_out_of_patience(with_losses(2.0, 2.1, 1.9, patience=2))

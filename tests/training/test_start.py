@@ -198,3 +198,18 @@ def test_corpus_of_one_distinct_character_is_refused(tmp_path):
     path.write_text("aaaa")
     with pytest.raises(CharlstmError, match="only one distinct character"):
         start(path, time="2m")
+
+
+def test_val_fraction_as_text_equal_to_the_dataset_s_is_accepted():
+    dataset = corpus_from_text(TEXT).split(0.2)
+    assert start(dataset, SMALL, val_fraction="0.2").config.data.val_fraction == 0.2
+
+
+def test_configuration_may_be_a_path(text_file, tmp_path):
+    (tmp_path / "my.yaml").write_text("model:\n  hidden_size: 9\n")
+    assert start(text_file, tmp_path / "my.yaml").config.model.hidden_size == 9
+
+
+def test_empty_corpus_is_called_empty():
+    with pytest.raises(CharlstmError, match="the corpus is empty"):
+        start(corpus_from_text(""), SMALL)
