@@ -256,7 +256,8 @@ def test_full_log_ends_the_run_and_keeps_the_model(text_file, here, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
-def test_full_disk_ends_the_run_and_keeps_the_old_file(text_file, tmp_path):
+def test_full_disk_ends_the_run_and_keeps_the_old_file(text_file, tmp_path, monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # coverage would write at exit, too
     import resource
     import signal
 
