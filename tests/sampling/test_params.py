@@ -1,6 +1,7 @@
 """SamplingParams: values are checked when it is built."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,10 +66,12 @@ def test_default_params_sample_at_temperature_08_without_filters():
 
 
 def test_one_stop_text_may_be_given_as_it_is():
-    assert SamplingParams(stop="is").stop == ("is",)
+    stop: Any = "is"
+    assert SamplingParams(stop=stop).stop == ("is",)
 
 
 @pytest.mark.parametrize(("name", "value"), [("stop", None), ("stop", 5), ("pattern", 5)])
 def test_value_of_the_wrong_type_is_refused_with_its_argument(name, value):
+    values: dict[str, Any] = {name: value}
     with pytest.raises(UsageError, match=f"^{name}: "):
-        SamplingParams(**{name: value})
+        SamplingParams(**values)
