@@ -42,13 +42,14 @@ def two_updates(network, model, window, state):
 
 
 def record_processes(patch):
-    """Return a list of the processes that will be started, in order."""
+    """Return a list of the Python processes that will be started, in order."""
     started = []
 
     class RecordedProcess(subprocess.Popen[bytes]):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
-            started.append(self)
+            if arguments[0][0] == sys.executable:  # an old threadpoolctl starts ldconfig
+                started.append(self)
 
     patch.setattr(subprocess, "Popen", RecordedProcess)
     return started
