@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo addition test test-all coverage floors lint types format docs reliability bench speed smoke check clean
+.PHONY: help setup demo addition test test-all coverage floors versions lint types format docs man picture reliability bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,6 +41,17 @@ floors:  ## run the fast tests with the oldest dependencies that setup.cfg allow
 	.venv-floors/bin/python -m pytest -q -n auto --dist worksteal -m "not slow" --ignore tests/network/test_parity.py
 	rm -rf .venv-floors
 
+versions:  ## run all tests with each Python found under pyenv or on PATH; parity with PyTorch is tested by test-all
+	@for version in 3.11 3.12 3.13; do \
+	    python=$$(for each in "$$HOME"/.pyenv/versions/$$version.*/bin/python python$$version; do \
+	        "$$each" --version > /dev/null 2>&1 && echo "$$each"; done | head -n 1); \
+	    if [ -z "$$python" ]; then echo "Python $$version: not found, not tested"; continue; fi; \
+	    echo "Python $$version: $$python"; \
+	    rm -rf .venv-version && "$$python" -m venv .venv-version && \
+	    .venv-version/bin/pip install -q --disable-pip-version-check -e '.[dev]' && \
+	    .venv-version/bin/python -m pytest -q -n auto --dist worksteal --ignore tests/network/test_parity.py || exit 1; \
+	done; rm -rf .venv-version
+
 lint: .venv/dev  ## check for mistakes and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,7 +65,13 @@ format: .venv/dev  ## format the code
 	$(BIN)/ruff format .
 
 docs: .venv/dev  ## generate docs/cli.md from --help
-	PYTHONPATH=tests $(BIN)/python tests/test_docs.py
+	$(BIN)/python docs/generate.py
+
+man: .venv/dev  ## write man pages into man/
+	$(BIN)/python docs/generate.py --man man
+
+picture: .venv/benchmarks  ## draw docs/session.svg, the terminal session of the README
+	$(BIN)/python benchmarks/session.py
 
 reliability: .venv/dev  ## try millions of faults, kills and mutations, and write docs/reliability.md (half an hour)
 	PYTHONPATH=tests $(BIN)/python tests/reliability.py
@@ -83,7 +100,7 @@ smoke:  ## build the wheel and use it in an empty environment
 check: lint types test  ## everything that a commit must pass
 
 clean:  ## remove what the other targets create
-	rm -rf .venv .venv-floors .venv-smoke build dist *.egg-info tweets.npz addition*.npz data/addition*.txt .pytest_cache .coverage* .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-floors .venv-smoke .venv-version build man dist *.egg-info tweets.npz addition*.npz data/addition*.txt .pytest_cache .coverage* .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 data/tinyshakespeare.txt: data/download.py  ## download the classic corpus

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from charlstm.training.loop import train as train
     from charlstm.training.start import start as start
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "CharlstmError": "errors",

@@ -1,5 +1,6 @@
-"""The documentation is true: it is generated, compared with the program, or run. As a program, writes docs/cli.md."""
+"""The documentation is true: it is generated, compared with the program, or run."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -8,21 +9,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from generate import CLI_PAGE, cli_page, man_page
 from helpers import ROOT
 
 from charlstm.cli.main import cli
 
-CLI_PAGE = ROOT / "docs" / "cli.md"
+INSTALLED = str(Path(sys.executable).parent / "charlstm")
 SENTENCE = "It was a bright cold day, and the clocks were striking. THE END\n"
-
-
-def cli_page() -> str:
-    lines = ["# Command-line reference", "", "Generated from `--help` by `make docs`.", ""]
-    for name in ("", *sorted(cli.commands)):
-        result = CliRunner().invoke(cli, [name, "--help"] if name else ["--help"], "charlstm", terminal_width=100)
-        text = result.output.replace("Usage: cli", "Usage: charlstm").strip()
-        lines += [f"## charlstm {name}".strip(), "", "```", text, "```", ""]
-    return "\n".join(lines)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -56,6 +49,41 @@ def train_tiny_model() -> None:
 
 def test_cli_page_matches_help():
     assert CLI_PAGE.read_text(encoding="utf-8") == cli_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", ["", *sorted(cli.commands)])
+def test_man_page_has_every_flag_and_example(name):
+    page = man_page(name).replace("\\-", "-").replace("\\e", "\\")
+    command = cli.commands[name] if name else cli
+    for flag in (flag for option in command.params for flag in option.opts if flag.startswith("-")):
+        assert flag in page
+    for example in re.findall(r"^(?:charlstm|printf) .*$", command.help or "", re.MULTILINE):
+        assert example.strip() in page
+    assert not re.search(r"^[.'](?!TH|SH|nf|fi)", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_readme_documents_completion_that_works(shell):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"_CHARLSTM_COMPLETE={shell}_source charlstm" in readme
+    script = subprocess.run(
+        [INSTALLED], env=os.environ | {"_CHARLSTM_COMPLETE": f"{shell}_source"}, capture_output=True
+    )
+    assert (script.returncode, script.stderr) == (0, b"")
+    assert b"_CHARLSTM_COMPLETE" in script.stdout
+
+
+def test_completion_offers_commands_and_flags():
+    def complete(*words):
+        words_env = {
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+            "_CHARLSTM_COMPLETE": "bash_complete",
+        }
+        return subprocess.run([INSTALLED], env=os.environ | words_env, capture_output=True, text=True).stdout.split()
+
+    assert complete("charlstm", "tr") == ["plain,train"]
+    assert complete("charlstm", "sample", "--temp") == ["plain,--temperature", "plain,--temperature-at-start"]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/sampling.md"])
@@ -141,8 +169,3 @@ def test_makefile_targets_are_documented():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     documented = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
     assert documented == set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
-
-
-if __name__ == "__main__":
-    CLI_PAGE.write_text(cli_page(), encoding="utf-8")
-    print(f"{CLI_PAGE.relative_to(ROOT)} written", file=sys.stderr)
