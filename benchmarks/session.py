@@ -15,7 +15,7 @@ from rich.text import Text
 CHARLSTM = str(Path(sys.executable).parent / "charlstm")
 COMMANDS = [
     "charlstm train @tweets -o tweets.npz --time 30s --evals 3",
-    "charlstm sample --ckpt tweets.npz -n 300 --seed 5",
+    "charlstm sample --ckpt tweets.npz -n 300 -t 0.6 --seed 5",
 ]
 WIDTH = 108
 
