@@ -41,8 +41,9 @@ floors:  ## run the fast tests with the oldest dependencies that setup.cfg allow
 	.venv-floors/bin/python -m pytest -q -n auto --dist worksteal -m "not slow" --ignore tests/network/test_parity.py
 	rm -rf .venv-floors
 
-versions:  ## run all tests with each Python found under pyenv or on PATH; parity with PyTorch is tested by test-all
-	@for version in 3.11 3.12 3.13; do \
+VERSIONS ?= 3.11 3.12 3.13
+versions:  ## run all tests, except parity with PyTorch, with each Python found under pyenv or on PATH
+	@for version in $(VERSIONS); do \
 	    python=$$(for each in "$$HOME"/.pyenv/versions/$$version.*/bin/python python$$version; do \
 	        "$$each" --version > /dev/null 2>&1 && echo "$$each"; done | head -n 1); \
 	    if [ -z "$$python" ]; then echo "Python $$version: not found, not tested"; continue; fi; \
