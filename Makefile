@@ -28,7 +28,7 @@ test: .venv/dev  ## run the fast tests on all cores
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"
 
 test-all: test  ## run the slow tests too
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m slow
 
 coverage: .venv/dev  ## run the fast tests, and check that they cover 97 % of lines and branches
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered
