@@ -170,7 +170,7 @@ def score(request: ScoreRequest) -> None:
 @click.argument("checkpoint", metavar="[FILE]", default="model.npz")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(checkpoint: str, as_json: bool) -> None:
-    """Show the size, vocabulary, settings and training history of a model.
+    """Show a model's size, vocabulary, settings and training history.
 
     \b
     charlstm info model.npz

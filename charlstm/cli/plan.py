@@ -28,12 +28,13 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
         return
     rare, endings = values["rare"], " and ".join(values["line_endings"]) or "no newlines"
     listed = ", ".join(f"'{printable(c)}' {n}" for c, n in list(rare.items())[:_SHOWN_RARE])
+    listed += ", ..." if len(rare) > _SHOWN_RARE else ""
     print(f"corpus      {values['chars']:,} characters, {values['vocabulary']} distinct")
-    print(f"rare        {len(rare)} characters occur fewer than {RARE} times{': ' * bool(rare)}{listed}")
+    print(f"rare        {len(rare)} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
     print(f"lines       {endings}; {values['repeated_lines']:.1%} repeat an earlier line")
     print(f"settings    {format_settings(settings)}")
-    print(f"speed       {values['chars_per_s']:,.0f} characters/s, measured now")
-    print(f"time        {values['seconds']:,.0f} s, {values['epochs']:.1f} epochs")
+    print(f"speed       {values['chars_per_s']:,.0f} characters/s on this machine")
+    print(f"time        {values['seconds']:,.0f} s, {values['epochs']:,.1f} epochs")
     print(f"memory      {values['memory_mb']:,.0f} MB; model file {values['file_mb']:.1f} MB")
     limits = [part for name in flags for part in (flag_of(name), config.format()[name])]
     print("To train with these settings:")

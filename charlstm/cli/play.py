@@ -17,13 +17,13 @@ from charlstm.sampling.generate import Prefix
 from charlstm.sampling.params import SamplingParams
 from charlstm.text.vocab import UnknownCharactersError
 
-_HELP = """Your text is added to the story and the model continues it; press Enter alone to let it continue. \\n is a
-newline; start a line with \\: for a colon.
+_HELP = """Your text is added to the story, and the model continues it; press Enter on an empty line to let it
+continue. \\n is a newline; start a line with \\: for a literal colon. Ctrl-C ends the model's turn.
 :again        rewrite the last turn            :undo           remove the last turn
 :temp X       set the temperature              :length N       set the characters per turn
-:stop TEXT    end turns after this text        :story          show the whole story
+:stop TEXT    end each turn after this text    :story          show the whole story
 :save FILE    save the story                   :state save|load NAME   bookmark this point, or return to it
-:help         show this (Ctrl-C ends a turn)   :quit           leave (or Ctrl-D)"""
+:help         show this message                :quit           leave (or Ctrl-D)"""
 _SHOWN_CHARS = 60
 _KINDS = {setting.name: setting.kind for setting in settings_of(PlayRequest)}
 
@@ -66,7 +66,8 @@ class _Story:
         elif name == "undo":
             self._undo()
             text = self._text()
-            say(f"removed; the story now ends: {'...' if len(text) > _SHOWN_CHARS else ''}{text[-_SHOWN_CHARS:]!r}")
+            shown = f"{'...' if len(text) > _SHOWN_CHARS else ''}{text[-_SHOWN_CHARS:]!r}"
+            say(f"removed; the story {f'now ends with {shown}' if text else 'is empty'}")
         elif name == "temp":
             self._set(temperature=_KINDS["temperature"].parse(value))
         elif name == "length":
@@ -82,7 +83,7 @@ class _Story:
         elif name == "help":
             say(_HELP)
         else:
-            raise ValueError(f"there is no command :{name}; :help lists them")
+            raise ValueError(f"unknown command :{name}; :help lists the commands")
 
     def _set(self, **changes: Any) -> None:
         """Change sampling parameters, if the model can use them."""
@@ -92,7 +93,7 @@ class _Story:
 
     def _undo(self) -> _Turn:
         if len(self._turns) == 1:
-            raise ValueError("there is no turn yet")
+            raise ValueError("there are no turns yet")
         return self._turns.pop()
 
     def _text(self) -> str:
@@ -100,7 +101,7 @@ class _Story:
 
     def _save(self, path: str) -> None:
         if not path:
-            raise ValueError(":save needs the name of a file")
+            raise ValueError(":save needs a file name")
         text = self._text().encode("utf-8", "surrogatepass")
         try:
             with open(path, "xb") as file:
@@ -115,7 +116,7 @@ class _Story:
         elif verb == "load" and name in self._kept:
             self._turns = list(self._kept[name])
         else:
-            raise ValueError(f":state save NAME, or :state load with one of: {', '.join(self._kept) or 'none yet'}")
+            raise ValueError(f":state save NAME or :state load NAME; saved so far: {', '.join(self._kept) or 'none'}")
 
 
 @QUIET

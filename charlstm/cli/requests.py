@@ -36,7 +36,10 @@ _EXCLUDES = {
     "pattern": ("stop", "lines"),
     "prime": ("prime_file",),
 }
-_REASONS = {"beam": ": it finds the most likely text", "pattern": ": it determines where the text ends"}
+_REASONS = {
+    "beam": ": beam search finds only the most likely text",
+    "pattern": ": the pattern determines where the text ends",
+}
 
 
 @dataclass(frozen=True)

@@ -187,10 +187,9 @@ def _find_copy(sample: Sample, vocab: Vocab, source: Corpus) -> dict[str, Any]:
 
 def _copy_message(copied: Mapping[str, Any]) -> str:
     if not copied["chars"]:
-        return "nothing of it occurs in the corpus"
-    return f"longest substring of the corpus: {copied['chars']} characters, line {copied['line']:,}: " + quote(
-        copied["text"]
-    )
+        return "the text shares no characters with the corpus"
+    where = f"length {copied['chars']:,}, corpus line {copied['line']:,}"
+    return f"longest substring shared with the corpus: {where}: {quote(copied['text'])}"
 
 
 def _list_seeds(seeds: Sequence[int]) -> str:
@@ -229,7 +228,7 @@ def _read_stdin() -> str:
     if sys.stdin is None:
         raise UsageError("cannot read from standard input (-): it is closed", "prime")
     if sys.stdin.isatty():
-        raise UsageError("cannot read from standard input (-): it is a terminal; pipe a text into it", "prime")
+        raise UsageError("cannot read from standard input (-): it is a terminal; pipe text into it", "prime")
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -39,13 +39,13 @@ def print_score(request: ScoreRequest) -> None:
     elif request.highlight:
         print(_colour(score), end="")
         if score.unknown_chars:
-            say(f"{score.unknown_chars:,} unknown characters were left out")
+            say(f"Unknown characters skipped: {score.unknown_chars:,}")
     else:
         _print_text(score, losses, parts)
 
 
 def _print_text(score: Score, losses: dict[str, float], parts: list[tuple[str, Score]]) -> None:
-    left_out = f"; {score.unknown_chars:,} unknown characters left out" if score.unknown_chars else ""
+    left_out = f"; unknown characters skipped: {score.unknown_chars:,}" if score.unknown_chars else ""
     print(f"{score.nats_per_char:.4f} nats, {score.bpc:.4f} bits per character, perplexity {score.perplexity:.3f}")
     print(f"over {score.chars:,} characters{left_out}")
     if losses:

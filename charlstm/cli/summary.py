@@ -79,5 +79,5 @@ def _describe_overlap(sample: Ids, dataset: Dataset) -> str:
     longest = quote(dataset.vocab.decode(sample[start : start + length]))
     return (
         f"{measure_overlap(sample, dataset.train_ids):.1%} of the {OVERLAP_CHARS}-character sequences occur in the "
-        f"training text; the longest has {length}: {longest}"
+        f"training text; the longest match has length {length}: {longest}"
     )

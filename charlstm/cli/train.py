@@ -127,7 +127,7 @@ def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[in
             display.evaluation(report, report.evaluation, chars_per_s, "" if display.quiet else _sample(run, report))
             since = (report.chars, report.elapsed_s)
             if skipped:
-                display.say(f"{skipped} updates were skipped because their gradients were not finite")
+                display.say(f"Updates skipped because their gradients were not finite: {skipped}")
                 skipped = 0
             if message := spikes.message():
                 display.say(message)
@@ -139,7 +139,7 @@ def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[in
         if received and report.progress < 1:
             return
     if is_out_of_patience(run):
-        display.say(f"Stopped early: no improvement in the last {run.config.train.patience} evaluations (--patience)")
+        display.say(f"Stopped early: no improvement (--patience {run.config.train.patience})")
 
 
 def _sample(run: Run, report: Report) -> str:
@@ -171,7 +171,7 @@ def _check_paths(request: TrainRequest) -> None:
     if request.resume and not target.exists():
         raise UsageError(f"--resume: {out} does not exist; omit --resume to start a new run")
     if target.exists() and not (request.resume or request.force):
-        raise UsageError(f"{out} exists; resume it with --resume, overwrite it with --force, or choose another -o")
+        raise UsageError(f"{out} already exists; use --resume to resume it, --force to overwrite it, or another --out")
     if target.exists() and not target.is_file():
         raise UsageError(f"--out {out} is not a regular file; choose another")
     if not target.parent.is_dir():
@@ -196,8 +196,9 @@ def _refuse_past_limit(run: Run, out: str, flags: Mapping[str, Any]) -> None:
         return
     if run.training is None:
         raise UsageError(f"--resume: {out} is finished and cannot be extended; start a new run with another --out")
-    so_far = f"step {run.training.step:,}, after {run.training.elapsed_s:.0f}s"
-    raise UsageError(f"--resume: {out} is at {so_far}, past --{limit} {run.config.format()[limit]}; give a larger one")
+    so_far = f"step {run.training.step:,}, {run.training.elapsed_s:.0f}s"
+    passed = f"--{limit} {run.config.format()[limit]}"
+    raise UsageError(f"--resume: {out} is already past {passed} ({so_far}); choose a larger limit")
 
 
 def _resume_command(request: TrainRequest) -> str:

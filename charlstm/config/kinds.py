@@ -3,6 +3,7 @@
 import codecs
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ class Kind:
 def integer(low: int, high: int) -> Kind:
     """Accept whole numbers from `low` to `high`; never 1.5, never true."""
     return Kind(
-        expects=f"an integer from {low} to {high}",
+        expects=f"an integer from {low:,} to {high:,}",
         convert=lambda text: int(_matching(r"[+-]?[0-9]+", text)),
         holds=lambda value: type(value) is int and low <= value <= high,
         range=_range(low, high),
@@ -56,7 +57,7 @@ def integer(low: int, high: int) -> Kind:
 def number(low: float, high: float, *, above: bool = False) -> Kind:
     """Accept finite numbers from `low` (excluded with `above`) to `high`: 1e-3, .001, 5."""
     return Kind(
-        expects=f"a number above {low:g}, up to {high:g}" if above else f"a number from {low:g} to {high:g}",
+        expects=_expected_number(low, high, above=above),
         convert=lambda text: float(_matching(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text)),
         holds=lambda value: type(value) in (int, float) and (low < value if above else low <= value) and value <= high,
         format=lambda value: f"{value:.12g}",
@@ -68,7 +69,7 @@ def number(low: float, high: float, *, above: bool = False) -> Kind:
 def duration() -> Kind:
     """Accept a duration in seconds, written with its unit: 90s, 10m, 1.5h."""
     return Kind(
-        expects="a duration such as 90s, 10m or 1.5h (1e7s at most)",
+        expects="a duration with a unit, such as 90s, 10m or 1.5h (0.1s to 10000000s)",
         convert=_seconds,
         holds=lambda value: type(value) in (int, float) and 0.1 <= value <= 1e7,
         format=lambda seconds: f"{seconds / 60:.12g}m" if seconds % 60 == 0 else f"{seconds:.12g}s",
@@ -115,7 +116,7 @@ def name(metavar: str = "FILE") -> Kind:
 
 def text(metavar: str = "TEXT") -> Kind:
     """Accept any text."""
-    return Kind(expects="a text", convert=str, holds=lambda value: isinstance(value, str), metavar=metavar)
+    return Kind(expects="a string", convert=str, holds=lambda value: isinstance(value, str), metavar=metavar)
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,12 @@ def _is_text_encoding(value: Any) -> bool:
 
 def _is_filled(value: Any) -> bool:
     return isinstance(value, str) and value != ""
+
+
+def _expected_number(low: float, high: float, *, above: bool) -> str:
+    if high == sys.float_info.max:
+        return f"a finite number {'>' if above else '>='} {low:g}"
+    return f"a number above {low:g} and at most {high:g}" if above else f"a number from {low:g} to {high:g}"
 
 
 def _range(low: float, high: float) -> str:

@@ -57,11 +57,11 @@ def load_config(name: str) -> Config:
 def _parse(entry: Entry) -> Any:
     setting = SETTINGS.get(entry.key)
     if setting is None:
-        raise UsageError(f"{entry.where}: there is no setting {shorten(entry.key, 40)!r}{suggest(entry.key, SETTINGS)}")
+        raise UsageError(f"{entry.where}: unknown setting {shorten(entry.key, 40)!r}{suggest(entry.key, SETTINGS)}")
     if SECTION_OF[entry.key] != entry.section:
         raise UsageError(f"{entry.where}: {entry.key} belongs under {SECTION_OF[entry.key]}:, not {entry.section}:")
     if entry.quoted and not setting.kind.quotable:
-        raise UsageError(f"{entry.where}: {entry.key}: a quoted text is not {setting.kind.expects}")
+        raise UsageError(f"{entry.where}: {entry.key}: a quoted string is not {setting.kind.expects}")
     try:
         return setting.kind.parse(entry.text)
     except ValueError as error:

@@ -88,7 +88,7 @@ class TrainConfig:
         "cosine",
         one_of("cosine", "linear", "constant", "step", "plateau"),
         "Learning-rate schedule after warm-up. cosine and linear decay to 0; constant does not change; step multiplies "
-        "by --decay-factor after every --decay-every of the run; plateau does so after each evaluation without "
+        "by --decay-factor at intervals of --decay-every; plateau does so after each evaluation without "
         "improvement.",
     )
     decay_factor: float = setting(0.5, number(0, 1, above=True), "Factor for the step and plateau schedules.")
@@ -189,7 +189,7 @@ class Config:
         sections: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             if name not in SETTINGS:
-                raise UsageError(f"there is no setting {shorten(name, 40)!r}{suggest(name, SETTINGS)}")
+                raise UsageError(f"unknown setting {shorten(name, 40)!r}{suggest(name, SETTINGS)}")
             try:
                 new = SETTINGS[name].kind.parse(value) if isinstance(value, str) else value
             except ValueError as error:
@@ -225,9 +225,9 @@ def config_from_sections(sections: object) -> Config:
         UsageError: a section is missing, a setting is unknown, or a value is out of range.
     """
     if not (isinstance(sections, dict) and all(isinstance(values, dict) for values in sections.values())):
-        raise UsageError("the settings are not sections of names and values")
+        raise UsageError("the settings are not grouped into sections")
     if sections.keys() != set(SECTIONS) or any(
         SECTION_OF.get(name) != section for section, values in sections.items() for name in values
     ):
-        raise UsageError("the settings are not those that this version knows")
+        raise UsageError("unknown settings, or a missing section")
     return Config(DataConfig(**sections["data"]), ModelConfig(**sections["model"]), TrainConfig(**sections["train"]))

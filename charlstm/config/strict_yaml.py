@@ -77,13 +77,13 @@ def _entries(text: str, file: str, sections: tuple[str, ...]) -> Iterator[Entry]
     for section, settings in _pairs(root, file, f"the sections {', '.join(sections)}"):
         if section.value not in sections:
             raise UsageError(
-                f"{_where(file, section)}: there is no section {shorten(section.value, 40)!r}"
+                f"{_where(file, section)}: unknown section {shorten(section.value, 40)!r}"
                 f"{suggest(section.value, sections)}; "
                 f"settings belong under {', '.join(name + ':' for name in sections)}"
             )
         if _is_empty(settings):
             continue
-        for key, value in _pairs(settings, file, f"the settings of {section.value}:"):
+        for key, value in _pairs(settings, file, f"settings under {section.value}:"):
             if not isinstance(value, yaml.ScalarNode):
                 raise UsageError(f"{_where(file, value)}: {_show(key)}: expected one value, got a {_shape(value)}")
             yield Entry(section.value, key.value, value.value, value.style is not None, _where(file, key))

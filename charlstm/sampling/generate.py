@@ -18,7 +18,7 @@ from charlstm.sampling.regex import Automaton
 from charlstm.text.overlap import NgramIndex
 from charlstm.text.vocab import UnknownCharactersError, Vocab
 
-NO_CONTINUATION = "no character is allowed next; the pattern or no_copy is too strict"
+NO_CONTINUATION = "no character is allowed next; relax the pattern, or allow longer copies"
 _PRIME_WINDOW = 256
 
 

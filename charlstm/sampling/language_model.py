@@ -68,7 +68,7 @@ class Score:
         """Return the scores of consecutive pieces of the text, given their lengths, which add up to it."""
         edges = np.cumsum([0, *lengths]).tolist()
         if edges[-1] != len(self.ids):
-            raise ValueError(f"the lengths add up to {edges[-1]}, the text has {len(self.ids)} characters")
+            raise ValueError(f"the lengths add up to {edges[-1]}, but the text has {len(self.ids)} characters")
         first = len(self.ids) - len(self.losses)  # 1 for a whole text, whose first character has no loss
         return [
             Score(

@@ -27,7 +27,7 @@ _REFUSED = {
     ops.ASSERT_NOT: "lookahead and lookbehind",
     ops.GROUPREF: "backreferences",
     ops.GROUPREF_EXISTS: "backreferences",
-    ops.POSSESSIVE_REPEAT: "possessive repeats",
+    ops.POSSESSIVE_REPEAT: "possessive quantifiers",
     ops.ATOMIC_GROUP: "atomic groups",
 }
 
@@ -76,7 +76,7 @@ class Automaton:
         self._distances_after: dict[int, IntArray] = {}
         self._state(self._closure([0]))
         if self._distance_of[0] >= _NEVER:
-            raise UsageError(f"{shorten(expression)!r}: no text of the model's characters matches it", "pattern")
+            raise UsageError(f"{shorten(expression)!r}: no text in the model's vocabulary can match it", "pattern")
 
     def distance(self, state: int) -> int:
         """Return the length of the shortest continuation from a state to a match; 0 if it is one."""

@@ -103,7 +103,7 @@ def _check_end(file: IO[bytes]) -> None:
     file.seek(max(size - 42, 0))
     end = file.read()
     signature, _, _, _, members, directory, _, comment = struct.unpack("<4s4H2LH", end[-22:])
-    demand(signature == b"PK\5\6" and comment == 0, "it does not end like a zip archive")
+    demand(signature == b"PK\5\6" and comment == 0, "it is not an intact zip archive")
     demand(not end.startswith(b"PK\6\7"), "it has a zip64 directory")
     demand(members <= _MAX_MEMBERS and directory <= _MAX_DIRECTORY_BYTES, "it has too many members")
 

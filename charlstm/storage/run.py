@@ -109,7 +109,7 @@ class Run:
         if corpus.fingerprint != self.fingerprint:
             corpus = self._adopt(corpus, force)
         elif corpus.vocab != self.model.vocab:
-            raise CharlstmError("the vocabulary of this run does not belong to this corpus; its file was altered")
+            raise CharlstmError("the vocabulary of this run does not match its corpus; the model file has been altered")
         self.dataset = corpus.split(self.config.data.val_fraction)
 
     def save(self, path: str | Path) -> None:
@@ -136,18 +136,18 @@ class Run:
     def _adopt(self, corpus: Corpus, force: bool) -> Corpus:
         """Continue with another corpus; return it in the ids of the run's vocabulary."""
         if self.training is None:
-            raise CharlstmError("the corpus differs from the one of this finished run; start a new run for it")
+            raise CharlstmError("this run is finished and had a different corpus; start a new run for this one")
         if not force:
             old, new = self.fingerprint, corpus.fingerprint
             chars = "of the same length" if old.chars == new.chars else f"{new.chars:,} characters, not {old.chars:,}"
             raise CharlstmError(
                 f"the corpus differs from the one this run was started with ({chars}): give the same files in the "
-                "same order, or force a different corpus"
+                "same order, or use --force (force=True in Python) to continue with this one"
             )
         ids, unknown = corpus.encode_with(self.model.vocab)
         if unknown:
             raise CharlstmError(
-                f"the corpus has {unknown:,} characters that are not in the model's vocabulary: start a new run for it"
+                f"the corpus has characters outside the model's vocabulary ({unknown:,} in all); start a new run for it"
             )
         self.fingerprint = corpus.fingerprint
         self.best, self.history = None, []

@@ -19,9 +19,9 @@ from charlstm.text.corpus import Corpus, CorpusBuilder
 _CHUNK = 1 << 20  # bytes read at a time
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SIGNATURES = {
-    b"\x1f\x8b": "gzip data; name it .gz to have it decompressed",
-    b"BZh": "bzip2 data; name it .bz2 to have it decompressed",
-    b"\xfd7zXZ": "xz data; name it .xz to have it decompressed",
+    b"\x1f\x8b": "gzip data; add the extension .gz to have it decompressed",
+    b"BZh": "bzip2 data; add the extension .bz2 to have it decompressed",
+    b"\xfd7zXZ": "xz data; add the extension .xz to have it decompressed",
     b"PK\x03\x04": "a zip archive or an office document; extract the text first",
     b"\x7fELF": "an executable (ELF), not text",
     b"%PDF": "a PDF; convert it to text first",
@@ -51,10 +51,10 @@ def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8
         raise UsageError(str(error), "encoding") from None
     builder = CorpusBuilder()
     for path in names:
-        length = builder.length
+        length, source = builder.length, "standard input" if path == "-" else path
         try:
             with _open(path) as file:
-                for text in _decode(file, path, encoding, builder.line_endings):
+                for text in _decode(file, source, encoding, builder.line_endings):
                     builder.add(text)
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None
@@ -63,7 +63,7 @@ def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8
                 raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None
             raise UsageError(f"{path}: {error.strerror or error}") from None
         if builder.length == length:
-            raise CharlstmError(f"{path} is empty")
+            raise CharlstmError(f"{source} is empty")
     return builder.corpus()
 
 
@@ -72,7 +72,7 @@ def _open(path: str) -> BinaryIO:
         if sys.stdin is None:
             raise UsageError("cannot read from standard input (-): it is closed")
         if sys.stdin.isatty():
-            raise UsageError("cannot read from standard input (-): it is a terminal; pipe or redirect a text into it")
+            raise UsageError("cannot read from standard input (-): it is a terminal; pipe or redirect text into it")
         return open(sys.stdin.fileno(), "rb", closefd=False)
     if path.startswith("@") and not Path(path).exists():
         known = find_bundled("data", ".txt")
@@ -102,7 +102,7 @@ def _decode(file: BinaryIO, path: str, encoding: str, line_endings: set[str]) ->
             before = (pending + data)[: getattr(error, "start", 0)]
             line = lines + _count_newlines(before, encoding)
             at = f"at byte {offset - len(pending) + len(before)}, line {line}"
-            hint = "is it text at all?" if b"\0" in data else "set its encoding, for example to cp1252"
+            hint = "is it text at all?" if b"\0" in data else "try another encoding, such as cp1252"
             raise CharlstmError(f"{path}: not {encoding}: {getattr(error, 'reason', error)} {at}; {hint}") from None
         offset, lines = offset + len(data), lines + text.count("\n")
         if first:

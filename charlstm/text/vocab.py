@@ -124,7 +124,7 @@ def _normalisation_hint(characters: list[str], vocab: Vocab) -> str:
     letters = [character for character in characters if character.isalpha()]
     for form in ("NFC", "NFD"):
         if letters and all(set(unicodedata.normalize(form, letter)) <= known for letter in letters):
-            return f"; it has the same letters in the other normal form: convert the text to {form}"
+            return f"; the vocabulary has these letters in {form}: convert the text to {form}"
     if any(unicodedata.combining(character) for character in characters):
-        return "; the text may be in the normal form NFD: convert it to NFC"
+        return "; the text may be in NFD: convert it to NFC"
     return ""

@@ -131,7 +131,9 @@ def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, No
     with DataParallel(training.network, min(config.threads or cores, cores)) as parallel:
         yield from _steps(run, training, batches, eval_ids(run.config, run.dataset), parallel, clock)
     if run.history and not run.best:
-        raise CharlstmError(f"nothing was learned: every evaluation was far above guessing, or not finite; {_ADVICE}")
+        raise CharlstmError(
+            f"nothing was learned: every evaluation was far worse than guessing, or not finite; {_ADVICE}"
+        )
     run.training = None
 
 

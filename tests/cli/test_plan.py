@@ -53,7 +53,7 @@ def test_plan_reports_line_endings_and_repeated_lines(planned):
 
 
 def test_plan_lists_rare_characters(planned):
-    assert "rare        2 characters occur fewer than 10 times: " in planned
+    assert "rare        2 occurring fewer than 10 times: " in planned
     assert "'☃' 1\n" in planned
 
 

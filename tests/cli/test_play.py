@@ -78,7 +78,7 @@ def test_escaped_newline_is_a_newline(play):
 def test_undo_removes_last_turn(play):
     printed, reported = play("3 times ", ":undo", ":story")
     assert printed.endswith("\n\n")
-    assert reported == "removed; the story now ends: ''\n"
+    assert reported == "removed; the story is empty\n"
 
 
 def test_story_continues_from_before_an_undone_turn(turns, play, trained):
@@ -94,7 +94,7 @@ def test_again_rewrites_last_turn(turns, play, trained):
 
 
 def test_undo_without_a_turn_is_reported(play):
-    assert play(":undo")[1] == "Error: there is no turn yet\n"
+    assert play(":undo")[1] == "Error: there are no turns yet\n"
 
 
 def test_state_returns_to_a_bookmark(turns, play):
@@ -144,16 +144,16 @@ def test_help_lists_every_command(play):
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        (":temp hot", "hot is not a number from 0"),
-        (":temp", "an empty value is not a number from 0"),
+        (":temp hot", "hot is not a finite number >= 0"),
+        (":temp", "an empty value is not a finite number >= 0"),
         (":length 0", "0 is not an integer from 1"),
         (":stop ☃", "'☃' can never match: not in the model's vocabulary"),
-        (":state load nowhere", ":state save NAME, or :state load with one of: none yet"),
+        (":state load nowhere", ":state save NAME or :state load NAME; saved so far: none"),
         (":state", ":state save NAME"),
         (":state save", ":state save NAME"),
         ("☃", "not in the model's vocabulary: '☃' U+2603 SNOWMAN"),
-        (":what", "there is no command :what; :help lists them"),
-        (":save", ":save needs the name of a file"),
+        (":what", "unknown command :what; :help lists the commands"),
+        (":save", ":save needs a file name"),
         (":save nowhere/story.txt", "nowhere/story.txt: No such file"),
     ],
 )

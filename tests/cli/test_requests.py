@@ -72,13 +72,15 @@ def test_flag_is_accepted_with_what_it_needs(values):
 )
 def test_beam_excludes_what_it_ignores(values):
     flag = f"--{next(iter(values)).replace('_', '-')}"
-    with pytest.raises(UsageError, match=f"^--beam cannot be used with {flag}: it finds the most likely text$"):
+    with pytest.raises(
+        UsageError, match=f"^--beam cannot be used with {flag}: beam search finds only the most likely text$"
+    ):
         request(beam=3, **values)
 
 
 @pytest.mark.parametrize("values", [{"stop": ("a",)}, {"lines": 2}], ids=str)
 def test_pattern_excludes_other_ends(values):
-    message = f"^--pattern cannot be used with --{next(iter(values))}: it determines where the text ends$"
+    message = f"^--pattern cannot be used with --{next(iter(values))}: the pattern determines where the text ends$"
     with pytest.raises(UsageError, match=message):
         request(pattern="a+", **values)
 

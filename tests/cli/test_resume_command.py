@@ -83,8 +83,8 @@ def test_resume_refuses_other_settings(unfinished, here):
 
 def test_resume_refuses_a_limit_that_has_passed(unfinished, here):
     line = error_line(here("train", "corpus.txt", "--resume", "--steps", STEP), 2)
-    assert f"model.npz is at step {STEP}, after " in line
-    assert line.endswith(f", past --steps {STEP}; give a larger one")
+    assert f"model.npz is already past --steps {STEP} (step {STEP}, " in line
+    assert line.endswith("s); choose a larger limit")
 
 
 def test_resume_accepts_another_limit_and_number_of_cores(unfinished, here):
@@ -116,7 +116,7 @@ def test_resume_refuses_unknown_characters_even_with_force(unfinished, text_file
     text_file.write_text("ÄÖÜ" * 2000, encoding="utf-8")
     before = unfinished.read_bytes()
     line = error_line(here("train", "corpus.txt", "--resume", "--force"), 1)
-    assert "the corpus has 6,000 characters that are not in the model's vocabulary" in line
+    assert "the corpus has characters outside the model's vocabulary (6,000 in all)" in line
     assert unfinished.read_bytes() == before
 
 

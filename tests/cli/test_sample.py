@@ -122,7 +122,7 @@ def test_stuck_texts_are_listed_and_the_others_written(alone, refuse, directory)
     line = refuse(*STUCK, "--num", 12, "-o", "out.txt", code=1)
     stuck = [seed for seed, text in alone.items() if text is None]
     seeds = f"{'seed' if len(stuck) == 1 else 'seeds'} {', '.join(map(str, stuck))}"
-    assert line == f"Error: {seeds}: no character is allowed next; the pattern or no_copy is too strict"
+    assert line == f"Error: {seeds}: no character is allowed next; relax the pattern, or allow longer copies"
     written = parse((directory / "out.txt").read_text())
     assert {each["seed"]: each["text"] for each in written} == {k: text for k, text in alone.items() if text}
 
@@ -310,7 +310,7 @@ def test_undecodable_prime_file_is_rejected_with_advice(refuse, directory):
     (directory / "latin.txt").write_bytes("\xe9 3".encode("cp1252"))
     line = refuse("--prime-file", "latin.txt")
     assert line.startswith("Error: --prime-file: latin.txt: not utf-8")
-    assert "set its encoding, for example to cp1252" in line
+    assert "try another encoding, such as cp1252" in line
 
 
 def test_encoding_applies_to_prime_file(sample, directory):
@@ -368,8 +368,8 @@ def test_cite_reports_longest_copy_and_its_line(cited, sample):
 
 def test_cite_reports_on_standard_error(cited, here):
     done = here("sample", "--seed", 1, "-n", 60, "--cite", "--corpus", "corpus.txt")
-    where = f"{cited['chars']} characters, line {cited['line']}: '"
-    assert done.stderr.startswith(f"longest substring of the corpus: {where}")
+    where = f"length {cited['chars']}, corpus line {cited['line']}: '"
+    assert done.stderr.startswith(f"longest substring shared with the corpus: {where}")
 
 
 def test_cite_names_seed_of_each_of_several_texts(directory, here):

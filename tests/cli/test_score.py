@@ -167,4 +167,4 @@ def test_control_characters_are_escaped_except_tabs(name, directory, here, monke
         monkeypatch.setenv(name, "1")
     done = here("score", "--ckpt", "odd.npz", "seen.txt", "--highlight")
     assert without_colours(done.stdout) == "a\t\\x1b\n"
-    assert done.stderr == "5 unknown characters were left out\n"
+    assert done.stderr == "Unknown characters skipped: 5\n"

@@ -47,7 +47,7 @@ def test_durations_have_a_unit(text, seconds):
 
 @pytest.mark.parametrize("text", ["90", "1h30m", "10 m", "-1s", "0.05s", "3000h", "1e3s", "m", "1d"])
 def test_invalid_durations_are_refused(text):
-    with pytest.raises(ValueError, match=r"is not a duration such as 90s, 10m or 1.5h"):
+    with pytest.raises(ValueError, match=r"is not a duration with a unit, such as 90s, 10m or 1.5h"):
         duration().parse(text)
 
 
@@ -64,7 +64,7 @@ def test_integer_refuses_other_numbers_and_other_types(value):
 
 def test_lower_bound_of_a_number_is_included_unless_it_must_be_above():
     assert number(0, 1).parse("0") == 0
-    with pytest.raises(ValueError, match=r"^0 is not a number above 0, up to 1$"):
+    with pytest.raises(ValueError, match=r"^0 is not a number above 0 and at most 1$"):
         number(0, 1, above=True).parse("0")
 
 

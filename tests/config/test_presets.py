@@ -131,21 +131,21 @@ def test_broken_syntax_after_a_value_is_refused_with_its_line(tmp_path):
     "value", ["nan", ".nan", "inf", ".inf", "-.inf", "1e999", "true", "0", "-1", '"0.1"', "1e-3x", "1 2"]
 )
 def test_invalid_rate_is_refused(value, tmp_path):
-    with pytest.raises(UsageError, match=r"learning_rate: .* is not a number above 0, up to 1000$"):
+    with pytest.raises(UsageError, match=r"learning_rate: .* is not a number above 0 and at most 1000$"):
         config_of(tmp_path, f"train:\n  learning_rate: {value}\n")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("model:\n  hiden_size: 3\n", r"line 2, column 3: there is no setting 'hiden_size'; did you mean hidden_size\?$"),
+        ("model:\n  hiden_size: 3\n", r"line 2, column 3: unknown setting 'hiden_size'; did you mean hidden_size\?$"),
         ("train:\n  hidden_size: 3\n", r"line 2, column 3: hidden_size belongs under model:, not train:$"),
         ("train:\n  steps: 3\n  time: 3s\n", r"my\.yaml: steps and time are mutually exclusive; give only one of them$"),
-        ("train:\n  time: 90\n", r"line 2, column 3: time: 90 is not a duration such as 90s, 10m or 1\.5h"),
+        ("train:\n  time: 90\n", r"line 2, column 3: time: 90 is not a duration with a unit, such as 90s, 10m or 1\.5h"),
         ("train:\n  schedule: cosin\n", r"line 2, column 3: schedule: cosin is not one of cosine, linear, constant, step, plateau$"),
-        ("train:\n  seed: '1'\n", r"line 2, column 3: seed: a quoted text is not an integer from 0 to "),
+        ("train:\n  seed: '1'\n", r"line 2, column 3: seed: a quoted string is not an integer from 0 to "),
         ("data:\n  encoding: utf9\n", r"line 2, column 3: encoding: utf9 is not the name of a text encoding"),
-        ("modle:\n  hidden_size: 3\n", r"line 1, column 1: there is no section 'modle'; did you mean model\?"),
+        ("modle:\n  hidden_size: 3\n", r"line 1, column 1: unknown section 'modle'; did you mean model\?"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_with_their_place(text, expected, tmp_path):

@@ -38,8 +38,8 @@ def test_entry_knows_its_section_its_place_and_its_quotes(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("modle:\n  hidden_size: 3\n", r"line 1, column 1: there is no section 'modle'; did you mean model\?; settings belong under data:, model:, train:"),
-        ("hidden_size: 3\n", r"line 1, column 1: there is no section 'hidden_size'; settings belong under data:, model:, train:"),
+        ("modle:\n  hidden_size: 3\n", r"line 1, column 1: unknown section 'modle'; did you mean model\?; settings belong under data:, model:, train:"),
+        ("hidden_size: 3\n", r"line 1, column 1: unknown section 'hidden_size'; settings belong under data:, model:, train:"),
         ("train:\n  seed: 1\n  seed: 2\n", r"line 3, column 3: duplicate key seed$"),
         ("train: {}\ntrain: {}\n", r"line 2, column 1: duplicate key train$"),
         ("train:\n  seed: &a 1\n  steps: *a\n", r"line 2, column 9: anchors and aliases \(& and \*\) are not allowed"),
@@ -48,8 +48,8 @@ def test_entry_knows_its_section_its_place_and_its_quotes(tmp_path):
         ("train:\n  seed: [1]\n", r"line 2, column 9: seed: expected one value, got a list"),
         ("train:\n  seed: !!int 1\n", r"line 2, column 9: tags \(!\) are not allowed"),
         ("- 1\n- 2\n", r"line 1, column 1: expected the sections data, model, train, got a list"),
-        ("train:\n  - seed\n", r"line 2, column 3: expected the settings of train:, got a list"),
-        ("train: 3\n", r"line 1, column 8: expected the settings of train:, got a single value"),
+        ("train:\n  - seed\n", r"line 2, column 3: expected settings under train:, got a list"),
+        ("train: 3\n", r"line 1, column 8: expected settings under train:, got a single value"),
         ("just words\n", r"line 1, column 1: expected the sections data, model, train, got a single value"),
         ("train:\n  seed: 1\n---\ntrain:\n  seed: 2\n", r"line 3, column 1"),
         ("train:\n\tseed: 1\n", r"line 2, column 1: .*; indent with spaces"),

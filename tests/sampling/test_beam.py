@@ -1,4 +1,4 @@
-"""Beam search: it finds the most likely text, obeys the constraints, and reports the network's probabilities."""
+"""Beam search: beam search finds only the most likely text, obeys the constraints, and reports the network's probabilities."""
 
 import itertools
 from typing import Any

@@ -128,7 +128,7 @@ def test_no_copy_keeps_overfit_model_from_reciting():
 
 def test_text_without_allowed_continuation_is_an_error():
     model = begin(Config().replace(hidden_size=3), "ab" * 100).model
-    with pytest.raises(CharlstmError, match="no character is allowed next; the pattern or no_copy is too strict"):
+    with pytest.raises(CharlstmError, match="no character is allowed next; relax the pattern, or allow longer copies"):
         model.generate(no_copy=1, corpus="abab", seed=0)
 
 

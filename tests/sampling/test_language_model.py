@@ -289,7 +289,7 @@ def test_score_without_texts_is_refused(trained):
 
 
 def test_lengths_that_do_not_add_up_are_refused(trained):
-    with pytest.raises(ValueError, match="the lengths add up to 10, the text has 2 characters"):
+    with pytest.raises(ValueError, match="the lengths add up to 10, but the text has 2 characters"):
         trained.model.score("12").split([5, 5])
 
 

@@ -156,10 +156,10 @@ def test_too_many_members_are_refused_before_they_are_read(path, monkeypatch):
     ("change", "reason"),
     [
         (lambda data: b"\0" + data, "there is data before the archive"),
-        (lambda data: data + b"\0", "it does not end like a zip archive"),
-        (lambda data: data[:-2] + b"\1\0c", "it does not end like a zip archive"),
+        (lambda data: data + b"\0", "it is not an intact zip archive"),
+        (lambda data: data[:-2] + b"\1\0c", "it is not an intact zip archive"),
         (lambda data: data * 2, "there is data before the archive"),
-        (lambda data: data[:-1], "it does not end like a zip archive"),
+        (lambda data: data[:-1], "it is not an intact zip archive"),
         (lambda data: data[:21], "it is too short"),
         (lambda data: b"", "it is too short"),
     ],

@@ -175,7 +175,7 @@ def test_other_corpus_of_the_same_length_is_refused(loaded):
 
 def test_corpus_with_unknown_characters_is_refused_even_if_forced(loaded):
     message = refuse(loaded, corpus_from_text(TEXT + "ÄÖÄ"), force=True)
-    assert message.startswith("the corpus has 3 characters that are not in the model's vocabulary")
+    assert message.startswith("the corpus has characters outside the model's vocabulary (3 in all)")
 
 
 def test_forced_corpus_resets_what_refers_to_the_old_one(loaded):
@@ -245,13 +245,13 @@ def test_altered_vocabulary_is_refused_although_the_fingerprint_matches(tmp_path
     points = run.model.vocab.code_points.copy()
     points[-1] += 1
     run.model = LanguageModel(run.model.network, Vocab(points, run.model.vocab.counts))
-    with pytest.raises(CharlstmError, match="the vocabulary of this run does not belong to this corpus"):
+    with pytest.raises(CharlstmError, match="the vocabulary of this run does not match its corpus"):
         run.use_corpus(corpus)
     assert run.dataset is None
 
 
 def test_finished_run_refuses_another_corpus_and_keeps_its_history(trained):
     history, best = list(trained.history), trained.best
-    with pytest.raises(CharlstmError, match="finished run; start a new run"):
+    with pytest.raises(CharlstmError, match="this run is finished and had a different corpus; start a new run"):
         trained.use_corpus(OTHER, force=True)
     assert (trained.history, trained.best) == (history, best)

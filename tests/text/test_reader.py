@@ -104,7 +104,7 @@ def test_unknown_encoding_is_refused(encoding, tmp_path):
 )  # fmt: skip
 def test_invalid_utf8_is_refused_with_its_place(data, place, tmp_path):
     with pytest.raises(
-        CharlstmError, match=rf"text\.txt: not utf-8: .* at {place}; set its encoding, for example to cp1252$"
+        CharlstmError, match=rf"text\.txt: not utf-8: .* at {place}; try another encoding, such as cp1252$"
     ):
         read(tmp_path, data)
 
@@ -141,9 +141,9 @@ def test_utf16_without_a_byte_order_mark_is_refused_with_advice(tmp_path):
         ("\ufeffhello".encode("utf-16-be"), "UTF-16; set the encoding to utf-16"),
         ("hello there, this is some text without a mark".encode("utf-16-le"), "UTF-16 without a byte-order mark; "),
         ("hello there, this is some text without a mark".encode("utf-16-be"), "UTF-16 without a byte-order mark; "),
-        (gzip.compress(b"hello", mtime=0), "gzip data; name it .gz"),
-        (bz2.compress(b"hello"), "bzip2 data; name it .bz2"),
-        (lzma.compress(b"hello"), "xz data; name it .xz"),
+        (gzip.compress(b"hello", mtime=0), "gzip data; add the extension .gz"),
+        (bz2.compress(b"hello"), "bzip2 data; add the extension .bz2"),
+        (lzma.compress(b"hello"), "xz data; add the extension .xz"),
         (b"\x7fELF\x02\x01", r"an executable \(ELF\)"),
         (b"PK\x03\x04", "a zip archive"),
         (b"%PDF-1.7", "a PDF"),

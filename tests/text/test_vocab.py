@@ -52,8 +52,8 @@ def test_repr_shows_the_first_characters():
     ("known", "text", "expected"),
     [
         ("naive ", "naïve ☃", r"^not in the model's vocabulary: 'ï' U\+00EF LATIN SMALL LETTER I WITH DIAERESIS, '☃' U\+2603 SNOWMAN$"),
-        ("café", "cafe\u0301", r"U\+0301 COMBINING ACUTE ACCENT; the text may be in the normal form NFD: convert it to NFC$"),
-        ("cafe\u0301", "café", r"'é' U\+00E9 .*; it has the same letters in the other normal form: convert the text to NFD$"),
+        ("café", "cafe\u0301", r"U\+0301 COMBINING ACUTE ACCENT; the text may be in NFD: convert it to NFC$"),
+        ("cafe\u0301", "café", r"'é' U\+00E9 .*; the vocabulary has these letters in NFD: convert the text to NFD$"),
         ("a", "\0", r"'\\x00' U\+0000$"),
         ("a", "bcdefghi", r"'i' U\+0069 LATIN SMALL LETTER I$"),
         ("a", "bcdefghijkl", r"'i' U\+0069 LATIN SMALL LETTER I and 3 more$"),

@@ -164,7 +164,7 @@ def test_run_is_ready_for_training(text_file):
         ({"time": "soon"}, r"time: .*soon"),
         ({"encoding": "klingon"}, r"encoding: .*klingon"),
         ({"val_fraction": 0.9}, r"val_fraction: .*0\.5"),
-        ({"hiden_size": 20}, r"there is no setting 'hiden_size'.*hidden_size"),
+        ({"hiden_size": 20}, r"unknown setting 'hiden_size'.*hidden_size"),
         ({"steps": 10, "epochs": 1.0}, r"steps, epochs and time are mutually exclusive"),
     ],
 )
