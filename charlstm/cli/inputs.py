@@ -16,7 +16,7 @@ def load_checkpoint(path: str) -> Run:
     try:
         return load_run(path)
     except UsageError as error:
-        raise UsageError(f"{error}; name the model with --ckpt") from None
+        raise UsageError(f"{error}; specify the model file with --ckpt") from None
 
 
 def check_stdin_once(*paths: str | None) -> None:

@@ -151,7 +151,7 @@ def score(request: ScoreRequest) -> None:
     """Measure how well a model predicts a text.
 
     Prints the loss in nats and bits per character (lower is better) and the perplexity per character. The recurrent
-    state starts at zero and is carried through the whole text; the first character is not scored. Characters outside
+    state starts at zero and is not reset between lines or files; the first character is not scored. Characters outside
     the vocabulary are skipped and counted. `-` reads standard input; several files are scored as one text.
 
     \b

@@ -116,7 +116,7 @@ class _Story:
         elif verb == "load" and name in self._kept:
             self._turns = list(self._kept[name])
         else:
-            raise ValueError(f":state save NAME or :state load NAME; saved so far: {', '.join(self._kept) or 'none'}")
+            raise ValueError(f"use :state save NAME or :state load NAME; saved: {', '.join(self._kept) or 'none'}")
 
 
 @QUIET

@@ -111,7 +111,7 @@ def encoding() -> Kind:
 
 def name(metavar: str = "FILE") -> Kind:
     """Accept any text but the empty one, such as the name of a file."""
-    return Kind("a name", str, _is_filled, metavar=metavar, quotable=True)
+    return Kind("allowed", str, _is_filled, metavar=metavar, quotable=True)
 
 
 def text(metavar: str = "TEXT") -> Kind:

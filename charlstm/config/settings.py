@@ -118,7 +118,7 @@ class TrainConfig:
     )
     clip_norm: float = setting(1.0, number(0, 1e9), "Clip gradients to this global norm. 0 turns it off.")
     clip_error: float = setting(
-        0.0, number(0, 1e9), "Clip the gradients of h and c elementwise to this value at every step. 0 turns it off."
+        0.0, number(0, 1e9), "Clip gradients of h and c elementwise to this value at each time step. 0 turns it off."
     )
     carry_around: bool = setting(
         False, boolean(), "Carry the state from the end of the corpus to its start instead of resetting it each epoch."
@@ -133,7 +133,7 @@ class TrainConfig:
     patience: int = setting(
         0, integer(0, 10000), "Stop early after N evaluations in a row without improvement. 0 turns it off."
     )
-    seed: int = setting(1, SEEDS, "Random seed. The same seed gives the same model, byte for byte.")
+    seed: int = setting(1, SEEDS, "Random seed. With --steps or --epochs, the same seed gives the same model.")
     threads: int = setting(
         0, integer(0, 1024), "CPU cores to use; 0 uses all. Results are reproducible only with the same number."
     )

@@ -170,5 +170,5 @@ def _restore_rng(state: dict[str, Any]) -> np.random.Generator:
     try:
         rng.bit_generator.state = state
     except (TypeError, ValueError, KeyError, OverflowError):
-        raise DamagedError("invalid state of the random generator") from None
+        raise DamagedError("invalid random number generator state") from None
     return rng

@@ -136,7 +136,7 @@ class Run:
     def _adopt(self, corpus: Corpus, force: bool) -> Corpus:
         """Continue with another corpus; return it in the ids of the run's vocabulary."""
         if self.training is None:
-            raise CharlstmError("this run is finished and had a different corpus; start a new run for this one")
+            raise CharlstmError("this run is finished and used a different corpus; start a new run for this corpus")
         if not force:
             old, new = self.fingerprint, corpus.fingerprint
             chars = "of the same length" if old.chars == new.chars else f"{new.chars:,} characters, not {old.chars:,}"

@@ -148,7 +148,7 @@ def test_help_lists_every_command(play):
         (":temp", "an empty value is not a finite number >= 0"),
         (":length 0", "0 is not an integer from 1"),
         (":stop ☃", "'☃' can never match: not in the model's vocabulary"),
-        (":state load nowhere", ":state save NAME or :state load NAME; saved so far: none"),
+        (":state load nowhere", ":state save NAME or :state load NAME; saved: none"),
         (":state", ":state save NAME"),
         (":state save", ":state save NAME"),
         ("☃", "not in the model's vocabulary: '☃' U+2603 SNOWMAN"),

@@ -104,7 +104,7 @@ def test_coerce_refuses_a_value_and_its_text_alike(value):
 
 
 def test_a_name_is_not_empty_but_a_text_may_be():
-    with pytest.raises(ValueError, match=r"^an empty value is not a name$"):
+    with pytest.raises(ValueError, match=r"^an empty value is not allowed$"):
         name().parse("")
     assert text().parse("") == ""
 

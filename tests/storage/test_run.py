@@ -252,6 +252,6 @@ def test_altered_vocabulary_is_refused_although_the_fingerprint_matches(tmp_path
 
 def test_finished_run_refuses_another_corpus_and_keeps_its_history(trained):
     history, best = list(trained.history), trained.best
-    with pytest.raises(CharlstmError, match="this run is finished and had a different corpus; start a new run"):
+    with pytest.raises(CharlstmError, match="this run is finished and used a different corpus; start a new run"):
         trained.use_corpus(OTHER, force=True)
     assert (trained.history, trained.best) == (history, best)
