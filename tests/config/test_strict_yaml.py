@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from charlstm.config.presets import load_values
 from charlstm.config.strict_yaml import Entry, read_sections, suggest
 from charlstm.errors import UsageError
 
@@ -91,3 +92,26 @@ def test_messages_quote_long_names_in_one_line(tmp_path):
 @pytest.mark.parametrize(("name", "hint"), [("modle", "; did you mean model?"), ("batch", ""), ("", "")])
 def test_similar_names_are_suggested(name, hint):
     assert suggest(name, SECTIONS) == hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"a\\nb":\n  seed: 1\n',
+        'train:\n  "a\\nb": 1\n',
+        'train:\n  "a\\nb": [1]\n',
+        'train:\n  "a\\nb": 1\n  "a\\nb": 2\n',
+    ],
+)
+def test_error_about_a_key_with_a_newline_fits_one_line(text, tmp_path):
+    (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_values(str(tmp_path / "my.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_long_key_is_quoted_in_part(tmp_path):
+    (tmp_path / "my.yaml").write_text(f"train:\n  {'a' * 900}: 1\n")
+    with pytest.raises(UsageError) as caught:
+        load_values(str(tmp_path / "my.yaml"))
+    assert len(str(caught.value).removeprefix(str(tmp_path))) < 150
