@@ -61,7 +61,7 @@ def number(low: float, high: float, *, above: bool = False) -> Kind:
         convert=lambda text: float(_matching(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text)),
         holds=lambda value: type(value) in (int, float) and (low < value if above else low <= value) and value <= high,
         format=lambda value: f"{value:.12g}",
-        range=f"above {_range(low, high).removesuffix(' or more')}" if above else _range(low, high),
+        range=_range(low, high, above=above),
         metavar="X",
     )
 
@@ -187,11 +187,13 @@ def _is_filled(value: Any) -> bool:
 def _expected_number(low: float, high: float, *, above: bool) -> str:
     if high == sys.float_info.max:
         return f"a finite number {'>' if above else '>='} {low:g}"
-    return f"a number above {low:g} and at most {high:g}" if above else f"a number from {low:g} to {high:g}"
+    return f"a number above {low:.12g} and at most {high:,.12g}" if above else f"a number from {low:.12g} to {high:,.12g}"
 
 
-def _range(low: float, high: float) -> str:
-    return f"{low:.12g} or more" if high >= 1e6 else f"{low:.12g} to {high:.12g}"
+def _range(low: float, high: float, *, above: bool = False) -> str:
+    if high >= 1e6:
+        return f"above {low:.12g}" if above else f"{low:.12g} or more"
+    return f"above {low:.12g}, up to {high:.12g}" if above else f"{low:.12g} to {high:.12g}"
 
 
 def _seconds(text: str) -> float:

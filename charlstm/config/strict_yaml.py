@@ -78,14 +78,14 @@ def _entries(text: str, file: str, sections: tuple[str, ...]) -> Iterator[Entry]
         if section.value not in sections:
             raise UsageError(
                 f"{_where(file, section)}: unknown section {shorten(section.value, 40)!r}"
-                f"{suggest(section.value, sections)}; "
-                f"settings belong under {', '.join(name + ':' for name in sections)}"
+                f"; settings belong under {', '.join(name + ':' for name in sections)}"
+                f"{suggest(section.value, sections)}"
             )
         if _is_empty(settings):
             continue
         for key, value in _pairs(settings, file, f"settings under {section.value}:"):
             if not isinstance(value, yaml.ScalarNode):
-                raise UsageError(f"{_where(file, value)}: {_show(key)}: expected one value, got a {_shape(value)}")
+                raise UsageError(f"{_where(file, value)}: {_show(key)}: expected one value, but got a {_shape(value)}")
             yield Entry(section.value, key.value, value.value, value.style is not None, _where(file, key))
 
 
@@ -106,11 +106,11 @@ def _refuse_extras(text: str, file: str) -> None:
 
 def _pairs(node: yaml.Node, file: str, wanted: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
     if not isinstance(node, yaml.MappingNode):
-        raise UsageError(f"{_where(file, node)}: expected {wanted}, got a {_shape(node)}")
+        raise UsageError(f"{_where(file, node)}: expected {wanted}, but got a {_shape(node)}")
     seen = set()
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise UsageError(f"{_where(file, key)}: expected a name, got a {_shape(key)}")
+            raise UsageError(f"{_where(file, key)}: expected a name, but got a {_shape(key)}")
         if key.value in seen:
             raise UsageError(f"{_where(file, key)}: duplicate key {_show(key)}")
         seen.add(key.value)

@@ -62,7 +62,7 @@ def _open(name: Path, path: str | Path) -> int | None:
         except (BlockingIOError, PermissionError):
             os.close(descriptor)
             raise CharlstmError(
-                f"{path} is in use: another run is writing it; wait for it to finish, or choose another output"
+                f"{path} is in use: another run is writing to it; wait for it to finish, or choose another output"
             ) from None
         except FileNotFoundError:
             pass  # its holder has just released and removed it

@@ -111,7 +111,7 @@ def _check_end(file: IO[bytes]) -> None:
 def _npy_header(member: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Read a header of .npy 1.0, in the one form that NumPy writes, without parsing it as Python."""
     magic = member.read(10)
-    demand(magic[:8] == b"\x93NUMPY\1\0", f"{name} is not an array of .npy 1.0")
+    demand(magic[:8] == b"\x93NUMPY\1\0", f"{name} is not a version 1.0 .npy array")
     match = _NPY_HEADER.fullmatch(member.read(int.from_bytes(magic[8:], "little")))
     demand(match, f"{name} is not an array of plain numbers in C order")
     assert match is not None

@@ -70,7 +70,7 @@ def test_lower_bound_of_a_number_is_included_unless_it_must_be_above():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, True])
 def test_numbers_are_finite(value):
-    with pytest.raises(ValueError, match="is not a number from 0 to 1e"):
+    with pytest.raises(ValueError, match="is not a number from 0 to 1,000,000,000"):
         number(0, 1e9).check(value)
 
 

@@ -36,7 +36,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_second_run_with_the_same_output_is_refused(holder, text_file, tmp_path):
     done = charlstm("train", "corpus.txt", *QUICK, "-o", "model.npz", cwd=tmp_path)
-    assert "model.npz is in use: another run is writing it; wait for it to finish" in error_line(done, 1)
+    assert "model.npz is in use: another run is writing to it; wait for it to finish" in error_line(done, 1)
 
 
 def test_refused_run_leaves_the_temporary_file_of_the_other_one(holder, text_file, tmp_path):
@@ -49,7 +49,7 @@ def test_refused_run_leaves_the_temporary_file_of_the_other_one(holder, text_fil
 def test_link_to_the_output_of_another_run_is_refused(holder, text_file, tmp_path):
     (tmp_path / "link.npz").symlink_to("model.npz")
     done = charlstm("train", "corpus.txt", *QUICK, "-o", "link.npz", cwd=tmp_path)
-    assert "link.npz is in use: another run is writing it" in error_line(done, 1)
+    assert "link.npz is in use: another run is writing to it" in error_line(done, 1)
 
 
 def test_run_with_another_output_is_not_affected(holder, text_file, tmp_path):
@@ -87,7 +87,7 @@ def test_lock_is_held_once(tmp_path):
     path = tmp_path / "model.npz"
     with (
         locked(path),
-        pytest.raises(CharlstmError, match=r"model\.npz is in use: another run is writing it"),
+        pytest.raises(CharlstmError, match=r"model\.npz is in use: another run is writing to it"),
         locked(path),
     ):
         pass
