@@ -187,7 +187,8 @@ def _is_filled(value: Any) -> bool:
 def _expected_number(low: float, high: float, *, above: bool) -> str:
     if high == sys.float_info.max:
         return f"a finite number {'>' if above else '>='} {low:g}"
-    return f"a number above {low:.12g} and at most {high:,.12g}" if above else f"a number from {low:.12g} to {high:,.12g}"
+    limits = f"above {low:.12g} and at most" if above else f"from {low:.12g} to"
+    return f"a number {limits} {high:,.12g}"
 
 
 def _range(low: float, high: float, *, above: bool = False) -> str:
