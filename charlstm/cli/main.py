@@ -38,7 +38,7 @@ def run() -> None:
         click.echo(error.format_message(), err=True)
         code = 2
     except click.ClickException as error:
-        code = _fail(f"{error.format_message()}{_help_hint(error)}", error.exit_code)
+        code = _fail(f"{error.format_message().removesuffix('.')}{_help_hint(error)}", error.exit_code)
     except CharlstmError as error:
         code = _fail(_with_flag(error), error.exit_code)
     except MemoryError:

@@ -56,11 +56,11 @@ def _estimate_cost(dataset: Dataset, config: Config) -> dict[str, Any]:
     batches = batches_for(config, dataset)
     chars_per_s = measure_speed(config, dataset)
     steps = total_steps_of(config.train, batches)
-    seconds = (config.train.time_s or 0) if steps is None else steps * batches.chars_per_window / chars_per_s
+    seconds = (config.train.time_s or 0) if steps is None else batches.chars_after(steps) / chars_per_s
     return {
         "chars_per_s": chars_per_s,
         "seconds": seconds,
-        "epochs": seconds * chars_per_s / (batches.windows_per_epoch * batches.chars_per_window),
+        "epochs": seconds * chars_per_s / batches.chars_per_epoch,
         "memory_mb": memory_bytes(config, dataset) / 1e6,
         "file_mb": file_bytes(config, len(dataset.vocab)) / 1e6,
     }

@@ -9,20 +9,23 @@ import numpy as np
 
 from charlstm.arrays import Ids
 from charlstm.cli.output import Display, bits, format_bits, format_settings, quote
+from charlstm.config.settings import Config
 from charlstm.errors import CharlstmError
 from charlstm.storage.run import Run
-from charlstm.text.baselines import baseline_losses
+from charlstm.text.baselines import MAX_CHARS, baseline_losses
 from charlstm.text.corpus import Dataset
 from charlstm.text.overlap import OVERLAP_CHARS, find_longest_overlap, measure_overlap
 from charlstm.training.advice import assess
-from charlstm.training.loop import batches_for, eval_ids
+from charlstm.training.loop import batches_for, total_steps_of
 
+_BASELINE_CHARS_PER_S = 100_000  # of the run: counting takes about a hundredth of it
+_MIN_BASELINE_CHARS = 200_000
 _SAMPLE_CHARS = 2000  # of a sample that is compared with the training text
 _MAX_SEARCHED_CHARS = 20_000_000  # of the training text; searching more takes more than a few seconds
 
 
-def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str, Any]) -> None:
-    """Describe the corpus, the settings that were chosen, and the losses of simple models."""
+def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str, Any]) -> dict[str, float]:
+    """Describe the corpus and the settings that were chosen; return the losses of simple models, after showing them."""
     config, batches = run.config, batches_for(run.config, dataset)
     display.say(
         f"{len(dataset.train_ids):,} training characters, {len(dataset.val_ids):,} for validation, "
@@ -31,7 +34,7 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
     )
     if chosen:
         display.say(f"Settings chosen to suit the corpus: {format_settings(chosen)}")
-    if (batches.batch_size, batches.seq_len) != (config.train.batch_size, config.train.seq_len):
+    if batches.batch_size != config.train.batch_size or batches.seq_len < 0.9 * config.train.seq_len:
         display.say(
             f"The corpus is short: using a batch size of {batches.batch_size} and windows of {batches.seq_len} "
             f"characters instead of {config.train.batch_size} and {config.train.seq_len}"
@@ -39,8 +42,8 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
     if config.data.val_fraction and len(dataset.val_ids) < 2:
         display.say("The corpus is too short for validation; the last weights will be kept")
     elif len(dataset.val_ids) >= 2 and not display.quiet:
-        losses = baseline_losses(dataset.train_ids, eval_ids(config, dataset), dataset.vocab)
-        display.say(f"Baselines, validation loss in bits per character: {format_bits(losses)}")
+        return _show_baselines(display, run.config, dataset)
+    return {}
 
 
 def conclude(display: Display, run: Run, dataset: Dataset) -> None:
@@ -66,6 +69,19 @@ def finish(display: Display, run: Run, out: str, how: str) -> None:
     step = run.best.step if run.best else 0
     command = shlex.join(["charlstm", "sample", "--ckpt", out])
     display.say(f"{out} {how}{result}, at step {step:,}. Next:\n    {command}")
+
+
+def _show_baselines(display: Display, config: Config, dataset: Dataset) -> dict[str, float]:
+    """Show and return the losses of simple models. Their texts are limited, so that they take little of the run."""
+    steps = total_steps_of(config.train, batches_for(config, dataset))
+    to_read = _BASELINE_CHARS_PER_S * (config.train.time_s or 0)
+    if steps is not None:
+        to_read = batches_for(config, dataset).chars_after(steps)
+    limit = min(max(int(to_read), _MIN_BASELINE_CHARS), MAX_CHARS)
+    losses = baseline_losses(dataset.train_ids, dataset.val_ids[: limit // 10], dataset.vocab, limit)
+    trained_on = f" (trained on {limit:,} characters)" if limit < len(dataset.train_ids) else ""
+    display.say(f"Baselines{trained_on}, validation loss in bits per character: {format_bits(losses)}")
+    return losses
 
 
 def _sample(run: Run) -> Ids:

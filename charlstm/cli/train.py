@@ -109,7 +109,7 @@ def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[in
     assert run.training is not None
     assert run.dataset is not None
     saved_at = time.monotonic()
-    chars = run.training.step * batches_for(run.config, run.dataset).chars_per_window
+    chars = batches_for(run.config, run.dataset).chars_after(run.training.step)
     since = (chars, run.training.elapsed_s)  # the previous evaluation
     skipped, spikes = 0, SpikeDetector()
     for report in train(run):

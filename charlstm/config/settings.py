@@ -127,8 +127,11 @@ class TrainConfig:
         0.0, number(0, 1), "Probability of resetting a stream's state before each window. Try 0.05 for short samples."
     )
     evals: int = setting(10, integer(1, 10000), "Evaluations per run, evenly spaced. The best weights are kept.")
-    eval_chars: int = setting(
-        200_000, integer(0, 10**12), "Validate on at most this many characters during training. 0 uses all."
+    eval_chars: int | None = setting(
+        None,
+        integer(0, 10**12),
+        "Validation characters per evaluation; 0 reads all. By default, all evaluations together read at most a tenth "
+        "as many characters as training.",
     )
     patience: int = setting(
         0, integer(0, 10000), "Stop early after N evaluations in a row without improvement. 0 turns it off."

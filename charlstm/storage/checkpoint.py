@@ -29,6 +29,7 @@ _HEADER: dict[str, Any] = {  # other names are ignored, so that later versions c
     "history": list[Evaluation],
     "training": dict | None,
 }
+_SINCE_0_3 = {"val_chars", "far_off"}  # missing in files of 0.2, where they are zero
 _TRAINING = {
     **{field.name: field.type for field in dataclasses.fields(TrainingState) if field.name in COUNTERS},
     "updates": int,
@@ -137,8 +138,8 @@ def _matches(value: object, kind: Any) -> bool:
 def _has_fields(value: object, kinds: dict[str, Any]) -> bool:
     return (
         isinstance(value, dict)
-        and value.keys() == kinds.keys()
-        and all(_matches(value[name], kind) for name, kind in kinds.items())
+        and value.keys() <= kinds.keys() <= value.keys() | _SINCE_0_3
+        and all(_matches(value[name], kinds[name]) for name in value)
     )
 
 

@@ -21,7 +21,7 @@ from charlstm.text.corpus import Corpus, Dataset, Fingerprint
 
 FORMAT, VERSION = "charlstm", 2
 MAX_ROLLBACKS = 2
-COUNTERS = ("step", "skipped", "rollbacks", "elapsed_s", "loss_sum", "loss_steps")  # of a training state
+COUNTERS = ("step", "skipped", "far_off", "rollbacks", "elapsed_s", "loss_sum", "loss_steps")  # of a training state
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Evaluation:
     train_loss: float | None  # mean since the previous evaluation; None without updates since then
     val_loss: float | None  # on the validation text; None without one, or if it is not finite
     learning_rate: float  # of the last update
+    val_chars: int = 0  # validation characters read
 
 
 @dataclass(eq=False)
@@ -52,6 +53,7 @@ class TrainingState:
     rng: np.random.Generator  # source of all further randomness
     step: int = 0  # windows trained on so far
     skipped: int = 0  # updates skipped in a row
+    far_off: int = 0  # windows in a row with a loss far above that of guessing
     rollbacks: int = 0  # returns to the best weights, each of which halves the learning rate
     elapsed_s: float = 0.0
     loss_sum: float = 0.0  # of the windows since the last evaluation

@@ -10,40 +10,52 @@ from charlstm.text.vocab import Vocab
 
 ORDER = 6  # length of the longest n-gram
 _MAX_CODES = 2**63  # n-grams are numbered in int64
-_MAX_NGRAM_CHARS = 5_000_000  # counting or compressing more takes more than a few seconds
-_MAX_XZ_CHARS = 2_000_000
+MAX_CHARS = 20_000_000  # counting them takes a few seconds
+_XZ_SLOWNESS = 10  # compressing takes at least ten times as long as counting
+_CHUNK = 1 << 20  # characters counted at a time: eight bytes or more for each
 _MIN_XZ_CHARS = 500  # compressed sizes are multiples of four bytes
 _XZ_MIN_DICTIONARY = 4096  # bytes
 
 
-def baseline_losses(train_ids: Ids, val_ids: Ids, vocab: Vocab) -> dict[str, float]:
+def baseline_losses(train_ids: Ids, val_ids: Ids, vocab: Vocab, max_chars: int = MAX_CHARS) -> dict[str, float]:
     """Return the losses of simple models on a text, in nats per character. The first character is not predicted.
 
-    Models that would take more than a few seconds on texts of this length, or mean little on short ones, are left out.
+    Models that would take too long on texts of this length, or mean little on short ones, are left out.
 
     Args:
         train_ids: their training text, at least one character.
         val_ids: the text they predict, at least two characters.
         vocab: of both.
+        max_chars: they are trained on the last characters of the training text, at most this many.
 
     Returns:
         By name: "uniform", all characters equally likely; "frequencies", each as likely as it is frequent; "6-gram"
         (or a lower order, for large vocabularies), see `ngram_loss`; "xz -9", the growth of the compressed text.
     """
     V = len(vocab)
-    losses = {"uniform": math.log(V), "frequencies": _frequencies_loss(train_ids, val_ids, V)}
+    train_ids = train_ids[-max_chars:]
     order = min(ORDER, int(math.log(_MAX_CODES, max(V, 2))))
-    chars = len(train_ids) + len(val_ids)
-    if chars <= _MAX_NGRAM_CHARS:
-        losses[f"{order}-gram"] = ngram_loss(train_ids, val_ids, V, order)
-    if chars <= _MAX_XZ_CHARS and len(val_ids) >= _MIN_XZ_CHARS:
+    losses = {
+        "uniform": math.log(V),
+        "frequencies": _frequencies_loss(train_ids, val_ids, V),
+        f"{order}-gram": ngram_loss(train_ids, val_ids, V, order),
+    }
+    if len(train_ids) + len(val_ids) <= max_chars // _XZ_SLOWNESS and len(val_ids) >= _MIN_XZ_CHARS:
         losses["xz -9"] = _xz_loss(_utf8(train_ids, vocab), _utf8(val_ids, vocab), len(val_ids))
     return losses
 
 
 def _frequencies_loss(train_ids: Ids, val_ids: Ids, V: int) -> float:
-    counts = np.bincount(train_ids, minlength=V) + 1  # no probability is zero
-    return math.log(counts.sum()) - float(np.log(counts)[val_ids[1:]].mean())
+    counts = _count_ids(train_ids, V) + 1  # no probability is zero
+    losses = np.log(counts.sum() / counts)
+    return float(losses @ _count_ids(val_ids[1:], V)) / (len(val_ids) - 1)
+
+
+def _count_ids(ids: Ids, V: int) -> Int64s:
+    counts = np.zeros(V, np.int64)
+    for start in range(0, len(ids), _CHUNK):
+        counts += np.bincount(ids[start : start + _CHUNK], minlength=V)
+    return counts
 
 
 def ngram_loss(train_ids: Ids, val_ids: Ids, vocab_size: int, order: int) -> float:
@@ -66,14 +78,48 @@ def ngram_loss(train_ids: Ids, val_ids: Ids, vocab_size: int, order: int) -> flo
         order: the longest n-gram.
     """
     order = max(min(order, len(train_ids)), 1)
-    grams, counts = np.unique(_codes(train_ids, order, vocab_size), return_counts=True)
-    tables = [(grams, counts)]
+    tables = [_count_ngrams(train_ids, order, vocab_size)]
     for n in range(order - 1, 0, -1):
         tables.append(np.unique(tables[-1][0] % vocab_size**n, return_counts=True))
-    p = np.full(len(val_ids), 1 / vocab_size)  # of each character of the text
+    total = 0.0
+    for start in range(1, len(val_ids), _CHUNK):  # each chunk begins with the history of its first prediction
+        first = max(start - order + 1, 0)
+        total += _sum_losses(tables, val_ids[first : start + _CHUNK], start - first, vocab_size)
+    return total / (len(val_ids) - 1)
+
+
+def _sum_losses(tables: list[tuple[Int64s, Int64s]], ids: Ids, start: int, V: int) -> float:
+    """Return the sum of the losses of a text from index `start` on, given the n-grams, longest first."""
+    p = np.full(len(ids), 1 / V)  # of each character of the text
     for n, table in enumerate(reversed(tables), 1):
-        p[n - 1 :] = _interpolate(*table, _codes(val_ids, n, vocab_size), vocab_size, p[n - 1 :])
-    return -float(np.log(p[1:]).mean())
+        p[n - 1 :] = _interpolate(*table, _codes(ids, n, V), V, p[n - 1 :])
+    return -float(np.log(p[start:]).sum())
+
+
+def _count_ngrams(ids: Ids, n: int, V: int) -> tuple[Int64s, Int64s]:
+    """Return the distinct n-grams of a text, ascending, and their counts.
+
+    The counts of chunks are merged pairwise: the memory is that of the distinct n-grams, and of a few chunks.
+    """
+    tables: list[tuple[Int64s, Int64s]] = []
+    for start in range(0, len(ids) - n + 1, _CHUNK):
+        table = np.unique(_codes(ids[start : start + _CHUNK + n - 1], n, V), return_counts=True)
+        while tables and len(tables[-1][0]) <= len(table[0]):
+            table = _merge(tables.pop(), table)
+        tables.append(table)
+    merged = tables.pop()
+    while tables:
+        merged = _merge(tables.pop(), merged)
+    return merged
+
+
+def _merge(a: tuple[Int64s, Int64s], b: tuple[Int64s, Int64s]) -> tuple[Int64s, Int64s]:
+    """Return the sum of two tables of n-grams and counts."""
+    grams, counts = np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])
+    order = np.argsort(grams, kind="stable")  # merges two sorted arrays
+    grams = grams[order]
+    first = np.flatnonzero(np.diff(grams, prepend=-1))
+    return grams[first], np.add.reduceat(counts[order], first)
 
 
 def _codes(ids: Ids, n: int, V: int) -> Int64s:

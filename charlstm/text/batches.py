@@ -1,5 +1,6 @@
 """ids -> windows `x, y` [T, B]: B streams read side by side, with y one character after x."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ class Batches:
     """A text cut into B streams of equal length, which are read window by window, in parallel.
 
     Stream b starts where stream b - 1 ends, and each window where the previous one ends, so that the state carries
-    over. The end of each stream, less than T characters, is not used.
+    over. The last window of an epoch is shorter if the streams do not divide evenly. At most B - 1 characters at the
+    end of the text are not used.
     """
 
     ids: Ids
@@ -35,18 +37,24 @@ class Batches:
     @property
     def windows_per_epoch(self) -> int:
         """Windows in one pass over the text."""
-        return self._stream_length // self.seq_len
+        return math.ceil(self._stream_length / self.seq_len)
 
     @property
-    def chars_per_window(self) -> int:
-        """Characters in a window of all streams: T B."""
-        return self.batch_size * self.seq_len
+    def chars_per_epoch(self) -> int:
+        """Characters predicted in one pass over the text."""
+        return self.batch_size * self._stream_length
+
+    def chars_after(self, step: int) -> int:
+        """Return the number of characters predicted in the first `step` windows."""
+        epochs, windows = divmod(step, self.windows_per_epoch)
+        return epochs * self.chars_per_epoch + windows * self.batch_size * self.seq_len
 
     def window(self, step: int) -> Window:
-        """Return the window of a step, where steps count on through the epochs."""
-        B, T = self.batch_size, self.seq_len
-        starts = np.arange(B) * self._stream_length + step % self.windows_per_epoch * T  # [B]
-        ids = self.ids[starts + np.arange(T + 1)[:, None]].astype(np.intp)  # [T + 1, B]
+        """Return the window of a step, where steps count on through the epochs: [T, B], or fewer than T time steps."""
+        start = step % self.windows_per_epoch * self.seq_len
+        stop = min(start + self.seq_len, self._stream_length)
+        streams = np.arange(self.batch_size) * self._stream_length  # [B]
+        ids = self.ids[streams + np.arange(start, stop + 1)[:, None]].astype(np.intp)  # [T + 1, B]
         return Window(ids[:-1], ids[1:])
 
     @property
@@ -57,8 +65,8 @@ class Batches:
 def fit_batches(ids: Ids, batch_size: int, seq_len: int) -> Batches:
     """Return batches of the size requested, or smaller ones if the text is too short for a single window.
 
-    The number of streams is halved first, down to one. Then the window is shortened, also where a tenth of the text or
-    more would be left over.
+    The number of streams is halved first, down to one. The windows of an epoch are then made nearly equal in length, so
+    that the last one is not a fragment.
 
     Raises:
         CharlstmError: there are fewer than two characters.
@@ -68,7 +76,5 @@ def fit_batches(ids: Ids, batch_size: int, seq_len: int) -> Batches:
     while batch_size > 1 and len(ids) < batch_size * seq_len + 1:
         batch_size //= 2
     stream = (len(ids) - 1) // batch_size
-    seq_len = min(seq_len, stream)
-    if stream % seq_len > stream / 10:
-        seq_len = stream // (stream // seq_len + 1)
-    return Batches(ids, batch_size, seq_len)
+    windows = math.ceil(stream / seq_len)
+    return Batches(ids, batch_size, math.ceil(stream / windows))

@@ -2,29 +2,27 @@
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
-from charlstm.arrays import Floats, Ids, Params
+from charlstm.arrays import Ids
 from charlstm.config.settings import Config, TrainConfig
 from charlstm.errors import CharlstmError, UsageError
-from charlstm.network.char_lstm import CharLSTM, State, init_network
+from charlstm.network.char_lstm import State, init_network
 from charlstm.network.cores import available_cores
-from charlstm.network.evaluation import eval_streams, evaluate
 from charlstm.network.parallel import DataParallel
 from charlstm.optim import Optimizer, clip_by_global_norm, learning_rate_at, update_ema
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import MAX_ROLLBACKS, Evaluation, Run, TrainingState
 from charlstm.text.batches import Batches, Window, fit_batches
 from charlstm.text.corpus import Dataset
+from charlstm.training.validation import WORSE_THAN_GUESSING, assign, count_plateaus, evaluate_run, validate_best
 
-_MAX_SKIPPED = 20  # updates skipped in a row before a rollback
+_MAX_BAD_STEPS = 20  # in a row, before a rollback: updates skipped, or losses far above that of guessing
 _MAX_GRADIENT = 1e18  # norm above which the square of a clipped gradient may overflow float32
-_WORSE_THAN_GUESSING = 1.0  # nats above a uniform guess: the weights have diverged
 _ADVICE = "start again with a lower learning_rate, with clip_norm 1, or with less l2 or weight_decay"
 
 Clock = Callable[[], float]
@@ -100,11 +98,6 @@ def batches_for(config: Config, dataset: Dataset) -> Batches:
     return fit_batches(dataset.train_ids, config.train.batch_size, config.train.seq_len)
 
 
-def eval_ids(config: Config, dataset: Dataset) -> Ids:
-    """Return the part of the validation text that is evaluated during training."""
-    return dataset.val_ids[: max(config.train.eval_chars, 2) if config.train.eval_chars else None]
-
-
 def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, None]:
     """Train, one window per report, until the limit of the run; then drop the training state.
 
@@ -129,11 +122,12 @@ def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, No
         training.state = training.network.zero_state(batches.batch_size)
     cores = available_cores()
     with DataParallel(training.network, min(config.threads or cores, cores)) as parallel:
-        yield from _steps(run, training, batches, eval_ids(run.config, run.dataset), parallel, clock)
-    if run.history and not run.best:
-        raise CharlstmError(
-            f"nothing was learned: every evaluation was far worse than guessing, or not finite; {_ADVICE}"
-        )
+        yield from _steps(run, training, batches, run.dataset.val_ids, parallel, clock)
+        if run.history and not run.best:
+            raise CharlstmError(
+                f"nothing was learned: every evaluation was far worse than guessing, or not finite; {_ADVICE}"
+            )
+        validate_best(run, training, parallel, batches.chars_after(training.step))
     run.training = None
 
 
@@ -156,6 +150,8 @@ def train_step(
         training.optimizer.update(params, grads, learning_rate)
         if not all(math.isfinite(np.vdot(param, param)) for param in params.values()):
             return StepResult(loss, grad_norm, Outcome.DIVERGED)
+    is_far_off = loss > math.log(training.network.vocab_size) + WORSE_THAN_GUESSING
+    training.far_off = training.far_off + 1 if is_far_off else 0
     if training.ema is not None:
         update_ema(training.ema, params, config.ema_decay, training.optimizer.updates)
     training.state = after
@@ -183,7 +179,7 @@ def is_over(run: Run) -> bool:
 
 def is_out_of_patience(run: Run) -> bool:
     """Return whether the last evaluations, as many as `patience`, brought no improvement."""
-    return 0 < run.config.train.patience <= _count_plateaus(run.history)[1]
+    return 0 < run.config.train.patience <= count_plateaus(run.history)[1]
 
 
 def _steps(
@@ -197,7 +193,7 @@ def _steps(
     config = run.config.train
     total_steps = total_steps_of(config, batches)
     started = clock() - training.elapsed_s
-    plateaus, _ = _count_plateaus(run.history)
+    plateaus, _ = count_plateaus(run.history)
     while (done := _progress(config, training, total_steps)) < 1 and not is_out_of_patience(run):
         if training.step % batches.windows_per_epoch == 0 and not config.carry_around:
             training.state = training.network.zero_state(batches.batch_size)
@@ -209,7 +205,7 @@ def _steps(
         report = Report(
             step=training.step,
             epoch=training.step / batches.windows_per_epoch,
-            chars=training.step * batches.chars_per_window,
+            chars=batches.chars_after(training.step),
             progress=_progress(config, training, total_steps),
             elapsed_s=training.elapsed_s,
             loss=result.loss,
@@ -220,8 +216,10 @@ def _steps(
         )
         due = _evaluations_due(config, report.progress, report.step, total_steps)
         if due > _evaluations_due(config, done, report.step - 1, total_steps):
-            report = _evaluate(run, training, parallel, report, val_ids)
-            plateaus, _ = _count_plateaus(run.history)
+            position = Evaluation(report.step, report.epoch, report.chars, None, None, report.learning_rate)
+            evaluation, is_best = evaluate_run(run, training, parallel, position, val_ids, report.progress)
+            report = replace(report, evaluation=evaluation, is_best=is_best)
+            plateaus, _ = count_plateaus(run.history)
             training.elapsed_s = clock() - started
         yield report
 
@@ -255,11 +253,13 @@ def _roll_back_if_diverged(run: Run, training: TrainingState, result: StepResult
     Raises:
         CharlstmError: it has diverged too often.
     """
-    if result.outcome is not Outcome.DIVERGED and training.skipped < _MAX_SKIPPED:
+    is_finite = result.outcome is not Outcome.DIVERGED and training.skipped < _MAX_BAD_STEPS
+    if is_finite and training.far_off < _MAX_BAD_STEPS:
         return False
     if training.rollbacks >= MAX_ROLLBACKS:
+        reason = "the loss is far above that of guessing" if is_finite else "the loss or the weights are not finite"
         raise CharlstmError(
-            f"training diverged: the loss or the weights are not finite (step {training.step}, loss {result.loss:.3g}, "
+            f"training diverged: {reason} (step {training.step}, loss {result.loss:.3g}, "
             f"gradient norm {result.grad_norm:.3g}, learning rate {learning_rate:.3g}); {_ADVICE}"
         )
     _roll_back(run, training)
@@ -269,86 +269,8 @@ def _roll_back_if_diverged(run: Run, training: TrainingState, result: StepResult
 def _roll_back(run: Run, training: TrainingState) -> None:
     """Return to the best weights so far, or to the initial ones, with a new optimiser and a reset state."""
     for params in (training.network.params, *([] if training.ema is None else [training.ema])):
-        _assign(params, run.model.network.params)
+        assign(params, run.model.network.params)
     training.optimizer = Optimizer(training.network.params, run.config.train)
     training.state = training.network.zero_state(training.state.h.shape[1])
-    training.skipped, training.loss_sum, training.loss_steps = 0, 0.0, 0
+    training.skipped, training.far_off, training.loss_sum, training.loss_steps = 0, 0, 0.0, 0
     training.rollbacks += 1
-
-
-# ---- evaluation
-
-
-def _evaluate(run: Run, training: TrainingState, parallel: DataParallel, report: Report, val_ids: Ids) -> Report:
-    """Evaluate the current weights and their average, and keep the better of them if they are the best so far."""
-    train_loss = training.loss_sum / training.loss_steps if training.loss_steps else None
-    training.loss_sum, training.loss_steps = 0.0, 0
-    loss, weights = _better_weights(training, parallel, val_ids)
-    val_loss = loss if math.isfinite(loss) else None
-    evaluation = Evaluation(report.step, report.epoch, report.chars, train_loss, val_loss, report.learning_rate)
-    run.history.append(evaluation)
-    is_best = _is_best(run, evaluation, validated=len(val_ids) >= 2)
-    if is_best:
-        run.best = evaluation
-        run.model = LanguageModel(CharLSTM(run.config.model, weights).copy(), run.model.vocab)
-    return replace(report, evaluation=evaluation, is_best=is_best)
-
-
-def _better_weights(training: TrainingState, parallel: DataParallel, val_ids: Ids) -> tuple[float, dict[str, Floats]]:
-    """Return the lower validation loss of the weights and their moving average, and these weights."""
-    loss, weights = _val_loss(parallel, val_ids), training.network.params
-    if training.ema is None:
-        return loss, weights
-    with _swapped(training.network.params, training.ema):
-        ema_loss = _val_loss(parallel, val_ids)
-    return (ema_loss, training.ema) if ema_loss <= loss else (loss, weights)
-
-
-def _is_best(run: Run, evaluation: Evaluation, *, validated: bool) -> bool:
-    """Return whether an evaluation is the best so far; without validation, the last one is."""
-    if evaluation.train_loss is None:
-        return False
-    if evaluation.train_loss > math.log(len(run.model.vocab)) + _WORSE_THAN_GUESSING:
-        return False
-    improved = evaluation.val_loss is not None and (run.best_loss is None or evaluation.val_loss < run.best_loss)
-    return improved or not validated
-
-
-def _val_loss(parallel: DataParallel, val_ids: Ids) -> float:
-    """Return the loss on the validation text; infinity if there is none, or if the loss is not finite."""
-    loss = evaluate(parallel, val_ids, eval_streams(val_ids)) if len(val_ids) >= 2 else math.inf
-    return loss if math.isfinite(loss) else math.inf
-
-
-@contextmanager
-def _swapped(params: Params, others: Params) -> Iterator[None]:
-    """Temporarily replace the values of parameters, in place, since processes may share them."""
-    own = {name: param.copy() for name, param in params.items()}
-    try:
-        _assign(params, others)
-        yield
-    finally:
-        _assign(params, own)
-
-
-def _assign(params: Params, values: Params) -> None:
-    for name, param in params.items():
-        param[...] = values[name]
-
-
-def _count_plateaus(history: Sequence[Evaluation]) -> tuple[int, int]:
-    """Return the number of evaluations without improvement, and the length of the current run of them.
-
-    Without validation, the training loss counts. A validation loss that is not finite is no improvement.
-    """
-    validated = any(entry.val_loss is not None for entry in history)
-    best, total, trailing = math.inf, 0, 0
-    for entry in history:
-        if entry.train_loss is None:  # no updates, or a rollback
-            continue
-        loss = entry.val_loss if validated else entry.train_loss
-        if loss is not None and loss < best:
-            best, trailing = loss, 0
-        else:
-            total, trailing = total + 1, trailing + 1
-    return total, trailing

@@ -2,6 +2,7 @@
 
 import lzma
 import math
+import tracemalloc
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -111,14 +112,36 @@ def test_xz_needs_500_characters_to_predict(chars, present):
 
 
 @pytest.mark.parametrize(("train_chars", "val_chars"), [(1_999_500, 501), (501, 1_999_500)])
-def test_xz_is_left_out_above_two_million_characters(train_chars, val_chars):
+def test_xz_is_left_out_above_a_tenth_of_the_limit(train_chars, val_chars):
     train_ids, val_ids = np.zeros(train_chars, np.uint8), np.zeros(val_chars, np.uint8)
     losses = baseline_losses(train_ids, val_ids, corpus_from_text("ab").vocab)
     assert list(losses) == ["uniform", "frequencies", "6-gram"]
 
 
-@pytest.mark.parametrize(("train_chars", "val_chars"), [(4_999_500, 501), (501, 4_999_500)])
-def test_ngrams_are_left_out_above_five_million_characters(train_chars, val_chars):
-    train_ids, val_ids = np.zeros(train_chars, np.uint8), np.zeros(val_chars, np.uint8)
-    losses = baseline_losses(train_ids, val_ids, corpus_from_text("ab").vocab)
-    assert list(losses) == ["uniform", "frequencies"]
+def test_baselines_are_trained_on_the_end_of_a_long_text():
+    ids = np.append(np.zeros(5000, np.uint8), TRAIN_IDS)
+    assert baseline_losses(ids, VAL_IDS, CORPUS.vocab, len(TRAIN_IDS)) == baseline_losses(
+        TRAIN_IDS, VAL_IDS, CORPUS.vocab, len(TRAIN_IDS)
+    )
+
+
+def test_loss_of_a_text_counted_in_pieces_matches_its_definition():
+    rng = np.random.default_rng(0)
+    train, val = (rng.integers(0, 3, (1 << 20) + extra, np.uint8) ** 2 for extra in (4321, 1234))
+    probability = kneser_ney(train.tolist(), 5, 2)
+    pairs, counts = np.unique(np.stack([val[:-1], val[1:]]), axis=1, return_counts=True)
+    losses = [-math.log(probability(tuple(pair))) for pair in pairs.T.tolist()]
+    assert ngram_loss(train, val, 5, 2) == pytest.approx(np.average(losses, weights=counts), rel=1e-12)
+    frequencies = np.log((np.bincount(train, minlength=5) + 1) / (len(train) + 5))
+    vocab = corpus_from_text("abcde").vocab
+    assert baseline_losses(train, val, vocab)["frequencies"] == pytest.approx(-frequencies[val[1:]].mean(), rel=1e-12)
+
+
+def test_counting_takes_little_memory():
+    ids = np.random.default_rng(0).integers(0, 3, 20_000_000, np.uint8)
+    tracemalloc.start()
+    ngram_loss(ids, ids[:1000], 3, 6)
+    baseline_losses(ids, ids[:1000], corpus_from_text("abc").vocab)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * len(ids)

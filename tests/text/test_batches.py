@@ -17,17 +17,17 @@ def test_y_is_one_character_after_x():
     batches = Batches(counting(1 + 3 * 20), batch_size=3, seq_len=6)
     for step in range(2 * batches.windows_per_epoch):
         x, y = batches.window(step)
-        assert x.shape == y.shape == (6, 3)
+        assert x.shape == y.shape
         assert np.array_equal(y, x + 1)
 
 
 def test_each_stream_continues_where_the_previous_window_ended():
     batches = Batches(counting(1 + 3 * 20), batch_size=3, seq_len=6)
-    assert batches.windows_per_epoch == 3
+    assert batches.windows_per_epoch == 4
     expected = np.array([0, 20, 40])
     for step in range(2 * batches.windows_per_epoch):
         x, _ = batches.window(step)
-        assert np.array_equal(x[0], expected if step % 3 else [0, 20, 40])
+        assert np.array_equal(x[0], expected if step % 4 else [0, 20, 40])
         expected = x[-1] + 1
 
 
@@ -44,8 +44,22 @@ def test_window_of_some_streams_has_their_columns():
     assert np.array_equal(y, window.y[:, 1:])
 
 
-def test_chars_per_window_counts_all_streams():
-    assert Batches(counting(61), batch_size=3, seq_len=6).chars_per_window == 18
+def test_last_window_of_an_epoch_is_shorter():
+    batches = Batches(counting(1 + 3 * 20), batch_size=3, seq_len=6)
+    assert [len(batches.window(step).x) for step in range(8)] == [6, 6, 6, 2] * 2
+
+
+def test_characters_are_counted_over_all_streams_and_epochs():
+    batches = Batches(counting(1 + 3 * 20), batch_size=3, seq_len=6)
+    assert [batches.chars_after(step) for step in range(6)] == [0, 18, 36, 54, 60, 78]
+
+
+@given(length=st.integers(2, 3000), batch_size=st.integers(1, 70), seq_len=st.integers(1, 70))
+def test_at_most_one_character_per_other_stream_is_never_trained_on(length, batch_size, seq_len):
+    batches = fit_batches(np.arange(length, dtype=np.uint16), batch_size, seq_len)
+    trained_on = np.concatenate([batches.window(step).y.ravel() for step in range(batches.windows_per_epoch)])
+    assert len(np.unique(trained_on)) == len(trained_on) == batches.chars_per_epoch
+    assert len(trained_on) >= length - 1 - (batches.batch_size - 1)
 
 
 def test_shortest_text_for_a_full_window_is_one_character_longer_than_it():
@@ -54,7 +68,7 @@ def test_shortest_text_for_a_full_window_is_one_character_longer_than_it():
 
 
 @pytest.mark.parametrize(
-    ("length", "size"), [(21, (4, 5)), (20, (2, 4)), (11, (2, 5)), (10, (1, 4)), (6, (1, 5)), (5, (1, 4)), (2, (1, 1))]
+    ("length", "size"), [(21, (4, 5)), (20, (2, 5)), (11, (2, 5)), (10, (1, 5)), (6, (1, 5)), (5, (1, 4)), (2, (1, 1))]
 )
 def test_short_text_gets_smaller_batches(length, size):
     batches = fit_batches(counting(length), 4, 5)
@@ -64,12 +78,11 @@ def test_short_text_gets_smaller_batches(length, size):
 
 
 @given(length=st.integers(2, 5000), batch_size=st.integers(1, 70), seq_len=st.integers(1, 70))
-def test_fitting_never_enlarges_batches_and_leaves_over_no_more(length, batch_size, seq_len):
+def test_fitting_never_enlarges_batches_and_keeps_the_number_of_windows(length, batch_size, seq_len):
     batches = fit_batches(np.zeros(length, np.uint8), batch_size, seq_len)
     assert 1 <= batches.batch_size <= batch_size
     assert 1 <= batches.seq_len <= seq_len
-    stream = (length - 1) // batches.batch_size
-    assert stream % batches.seq_len <= stream % min(seq_len, stream)
+    assert batches.windows_per_epoch == -(-((length - 1) // batches.batch_size) // seq_len)
 
 
 @pytest.mark.parametrize("length", [0, 1])
