@@ -5,7 +5,10 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import sys
+import textwrap
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -19,6 +22,8 @@ _SAMPLE_LINES = 10
 _SPIKE = 1.0  # nats above the smoothed loss
 _SMOOTHING = 50  # steps
 _SHOWN_CHARS = 60
+_MARGIN = "    | "
+_MAX_COLUMNS = 100  # longer lines are hard to read
 
 
 def say(line: str) -> None:
@@ -40,7 +45,8 @@ class Display:
 
     def __init__(self, quiet: bool, val_loss: float | None = None) -> None:
         self.quiet = quiet
-        self._bar = None if quiet or not _is_terminal(sys.stderr) else _bar()
+        self._on_terminal = _is_terminal(sys.stderr)
+        self._bar = _bar() if self._on_terminal and not quiet else None
         self._loss = math.nan  # smoothed
         self._val_loss = val_loss
 
@@ -49,7 +55,7 @@ class Display:
         if self._bar is not None:
             self._bar.clear()
         if not self.quiet:
-            say(line)
+            say("\n".join(map(_wrap_words, line.split("\n"))) if self._on_terminal else line)
 
     def step(self, report: Report, chars_per_s: float) -> None:
         """Show a step."""
@@ -68,16 +74,18 @@ class Display:
     def evaluation(self, report: Report, evaluation: Evaluation, chars_per_s: float, text: str) -> None:
         """Show an evaluation, and a sample of the model's current output."""
         losses = [
-            f"{name} {loss:.3f} nats ({bits(loss):.3f} bits)"
+            f"{name} {bits(loss):.3f}"
             for name, loss in (("training", evaluation.train_loss), ("validation", evaluation.val_loss))
             if loss is not None
         ]
-        self.say(
-            f"step {report.step:,}  {report.progress:.0%}  epoch {report.epoch:.2f}  {'  '.join(losses)}  "
-            f"{chars_per_s:,.0f} characters/s{'  best so far' if report.is_best and evaluation.val_loss else ''}"
-        )
-        for line in text.split("\n")[:_SAMPLE_LINES]:
-            self.say(f"    | {printable(line)}")
+        speed = [f"{chars_per_s:,.0f} chars/s"] if not self._on_terminal else []  # the bar shows it
+        best = ["best"] if report.is_best and evaluation.val_loss else []
+        parts = [f"{report.progress:4.0%}", f"step {report.step:,}", f"epoch {report.epoch:.2f}"]
+        self.say("  ".join([*parts, f"{', '.join(losses)} bits", *speed, *best]))
+        lines = [printable(line) for line in text.split("\n")]
+        if self._on_terminal:
+            lines = [part for line in lines for part in _cut(line, _width() - len(_MARGIN))]
+        self.say("\n".join(f"{_MARGIN}{line}" for line in lines[:_SAMPLE_LINES]))
 
     def close(self) -> None:
         """Finish the bar."""
@@ -169,6 +177,30 @@ def printable(text: str) -> str:
 def quote(text: str) -> str:
     """Return a text in quotes, printable and shortened."""
     return f"'{printable(shorten(text, _SHOWN_CHARS))}'"
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, _MAX_COLUMNS)
+
+
+def _wrap_words(line: str) -> str:
+    """Return a line wrapped to the terminal, but an indented one as it is: it is there to be copied."""
+    if line.startswith(" "):
+        return line
+    return textwrap.fill(line, _width(), break_long_words=False, break_on_hyphens=False)
+
+
+def _cut(line: str, width: int) -> list[str]:
+    """Return a line cut into pieces that take at most `width` columns on a terminal."""
+    pieces, columns = [""], 0
+    for character in line:
+        wide = 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if columns + wide > width:
+            pieces.append("")
+            columns = 0
+        pieces[-1] += character
+        columns += wide
+    return pieces
 
 
 def format_settings(values: Mapping[str, Any]) -> str:

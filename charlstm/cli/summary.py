@@ -18,10 +18,9 @@ from charlstm.text.overlap import OVERLAP_CHARS, find_longest_overlap, measure_o
 from charlstm.training.advice import assess
 from charlstm.training.loop import batches_for, total_steps_of
 
-_BASELINE_CHARS_PER_S = 100_000  # of the run: counting takes about a hundredth of it
-_MIN_BASELINE_CHARS = 200_000
+_COUNTED_PER_S = 100_000  # characters per second of the run: counting takes about a hundredth of it
+_MIN_COUNTED = 200_000
 _SAMPLE_CHARS = 2000  # of a sample that is compared with the training text
-_MAX_SEARCHED_CHARS = 20_000_000  # of the training text; searching more takes more than a few seconds
 
 
 def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str, Any]) -> dict[str, float]:
@@ -46,38 +45,38 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
     return {}
 
 
-def conclude(display: Display, run: Run, dataset: Dataset) -> None:
+def conclude(display: Display, run: Run, dataset: Dataset, baselines: Mapping[str, float]) -> None:
     """Assess the run, and report how much the model copies."""
     if display.quiet:
         return
-    if message := assess(run):
+    if message := assess(run, baselines):
         display.say(message)
-    if len(dataset.train_ids) > _MAX_SEARCHED_CHARS:
-        return
-    with suppress(CharlstmError):  # overflowed weights show in the loss
-        overlap = _describe_overlap(_sample(run), dataset)
-        display.say(f"In a sample of {_SAMPLE_CHARS:,} characters, {overlap}")
-    if len(dataset.val_ids) >= _SAMPLE_CHARS:
-        overlap = _describe_overlap(dataset.val_ids[:_SAMPLE_CHARS], dataset)
-        display.say(f"For comparison, in the same amount of validation text, {overlap}")
+    if len(dataset.train_ids) <= _reading_limit(run.config, dataset):
+        with suppress(CharlstmError):  # overflowed weights show in the loss
+            display.say(_describe_copying(_sample(run), dataset))
 
 
 def finish(display: Display, run: Run, out: str, how: str) -> None:
     """Report the result, and the next command."""
-    loss = run.best_loss
+    loss, best = run.best_loss, run.best
     result = "" if loss is None else f": validation loss {loss:.3f} nats, {bits(loss):.3f} bits per character"
-    step = run.best.step if run.best else 0
+    if best and run.dataset and 0 < best.val_chars < len(run.dataset.val_ids):
+        result += f" (of the first {best.val_chars:,} validation characters)"
     command = shlex.join(["charlstm", "sample", "--ckpt", out])
-    display.say(f"{out} {how}{result}, at step {step:,}. Next:\n    {command}")
+    display.say(f"{out} {how}{result}, at step {best.step if best else 0:,}. Next:\n    {command}")
+
+
+def _reading_limit(config: Config, dataset: Dataset) -> int:
+    """Return the length of text that can be counted or searched in a small fraction of a run."""
+    batches = batches_for(config, dataset)
+    steps = total_steps_of(config.train, batches)
+    to_read = _COUNTED_PER_S * (config.train.time_s or 0) if steps is None else batches.chars_after(steps)
+    return min(max(int(to_read), _MIN_COUNTED), MAX_CHARS)
 
 
 def _show_baselines(display: Display, config: Config, dataset: Dataset) -> dict[str, float]:
-    """Show and return the losses of simple models. Their texts are limited, so that they take little of the run."""
-    steps = total_steps_of(config.train, batches_for(config, dataset))
-    to_read = _BASELINE_CHARS_PER_S * (config.train.time_s or 0)
-    if steps is not None:
-        to_read = batches_for(config, dataset).chars_after(steps)
-    limit = min(max(int(to_read), _MIN_BASELINE_CHARS), MAX_CHARS)
+    """Show and return the losses of simple models."""
+    limit = _reading_limit(config, dataset)
     losses = baseline_losses(dataset.train_ids, dataset.val_ids[: limit // 10], dataset.vocab, limit)
     trained_on = f" (trained on {limit:,} characters)" if limit < len(dataset.train_ids) else ""
     display.say(f"Baselines{trained_on}, validation loss in bits per character: {format_bits(losses)}")
@@ -90,10 +89,15 @@ def _sample(run: Run) -> Ids:
     return run.model.vocab.encode(text)
 
 
-def _describe_overlap(sample: Ids, dataset: Dataset) -> str:
+def _describe_copying(sample: Ids, dataset: Dataset) -> str:
+    """Return how much of a sample occurs in the training text, compared with the validation text."""
+    passages = f"{OVERLAP_CHARS}-character passages"
+    copied = (
+        f"{measure_overlap(sample, dataset.train_ids):.1%} of the {passages} in a sample occur in the training text"
+    )
+    if len(dataset.val_ids) >= _SAMPLE_CHARS:
+        natural = measure_overlap(dataset.val_ids[:_SAMPLE_CHARS], dataset.train_ids)
+        copied += f", and {natural:.1%} of those in the validation text"
     start, length = find_longest_overlap(sample, dataset.train_ids)
     longest = quote(dataset.vocab.decode(sample[start : start + length]))
-    return (
-        f"{measure_overlap(sample, dataset.train_ids):.1%} of the {OVERLAP_CHARS}-character sequences occur in the "
-        f"training text; the longest match has length {length}: {longest}"
-    )
+    return f"{copied}. The longest match has {length:,} characters: {longest}"

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from charlstm.training.loop import Report, batches_for, is_out_of_patience, is_o
 
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
+_SAMPLE_FRACTION = 0.02  # of the time since the previous evaluation that a sample may take
 _CHANGEABLE = (*LIMITS, "threads")  # settings that a resumed run may change, by a flag
 
 
@@ -56,7 +58,7 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log) -
         finish(display, run, request.out, "is already finished")
         return 0
     assert run.dataset is not None
-    introduce(display, run, run.dataset, chosen)
+    baselines = introduce(display, run, run.dataset, chosen)
     with collected() as received, _warnings_to(display.say):
         try:
             _train(run, request.out, display, log, received)
@@ -65,7 +67,7 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log) -
             log.close()
         run.save(request.out)
     if run.training is None:
-        conclude(display, run, run.dataset)
+        conclude(display, run, run.dataset, baselines)
         finish(display, run, request.out, "is finished")
         return 0
     display.say(f"Stopped after step {run.training.step:,} and saved to {request.out}. To resume:")
@@ -124,7 +126,9 @@ def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[in
         chars_per_s = (report.chars - since[0]) / max(report.elapsed_s - since[1], 1e-9)
         display.step(report, chars_per_s)
         if report.evaluation:
-            display.evaluation(report, report.evaluation, chars_per_s, "" if display.quiet else _sample(run, report))
+            seconds = _SAMPLE_FRACTION * (report.elapsed_s - since[1])
+            text = "" if display.quiet else _sample(run, report, seconds)
+            display.evaluation(report, report.evaluation, chars_per_s, text)
             since = (report.chars, report.elapsed_s)
             if skipped:
                 display.say(f"Updates skipped because their gradients were not finite: {skipped}")
@@ -142,11 +146,13 @@ def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[in
         display.say(f"Stopped early: no improvement (--patience {run.config.train.patience})")
 
 
-def _sample(run: Run, report: Report) -> str:
-    """Return a sample from the current weights."""
+def _sample(run: Run, report: Report, seconds: float) -> str:
+    """Return a sample from the current weights, cut short after some seconds."""
     assert run.training is not None
+    deadline = time.monotonic() + seconds
     model = LanguageModel(run.training.network, run.model.vocab)
-    return model.generate(length=_SAMPLE_CHARS, temperature=0.8, seed=(run.config.train.seed, report.step))
+    pieces = model.stream(length=_SAMPLE_CHARS, temperature=0.8, seed=(run.config.train.seed, report.step))
+    return "".join(takewhile(lambda _: time.monotonic() < deadline, pieces))
 
 
 @contextmanager

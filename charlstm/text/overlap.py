@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from charlstm.arrays import Hashes, Ids, IntArray
+from charlstm.arrays import Bools, Hashes, Ids, IntArray
 
 OVERLAP_CHARS = 20  # longer than what two texts of the same kind share by chance
 _CHUNK = 1 << 20  # characters of the text that are searched at a time
@@ -19,7 +19,8 @@ def measure_overlap(sample: Ids, text: Ids, n: int = OVERLAP_CHARS) -> float:
         return 0.0
     found = np.zeros(len(wanted), bool)
     for chunk in _chunks(text, n):
-        found |= np.isin(wanted, SubstringHashes(chunk).of_length(n), kind="sort")
+        hashes = SubstringHashes(chunk).of_length(n)
+        found |= np.isin(wanted, hashes[_is_among(hashes, wanted)], kind="sort")
     return float(found.mean())
 
 
@@ -37,7 +38,7 @@ def find_longest_overlap(sample: Ids, text: Ids) -> tuple[int, int]:
         while best < min(len(sample), len(chunk)):
             wanted = ours.of_length(best + 1)
             starts = starts[starts < len(chunk) - best]
-            starts = starts[np.isin(theirs.of_length(best + 1, starts), wanted, kind="sort")]
+            starts = starts[_is_among(theirs.of_length(best + 1, starts), wanted)]
             if not len(starts):
                 break
             for start in np.flatnonzero(wanted == theirs.of_length(best + 1, starts[:1])):
@@ -95,6 +96,15 @@ class NgramIndex:
         first = np.searchsorted(self._contexts, hashes)
         last = np.searchsorted(self._contexts, hashes, side="right")
         return [self._followers[start:stop] for start, stop in zip(first, last, strict=True)]
+
+
+def _is_among(hashes: Hashes, wanted: Hashes) -> Bools:
+    """Return which of many hashes are among a few. Most are ruled out by their first 16 bits."""
+    prefixes = np.zeros(1 << 16, bool)
+    prefixes[wanted >> np.uint64(48)] = True
+    among: Bools = prefixes[hashes >> np.uint64(48)]
+    among[among] = np.isin(hashes[among], wanted, kind="sort")
+    return among
 
 
 def _inverse_powers(count: int) -> Hashes:

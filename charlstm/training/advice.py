@@ -1,5 +1,6 @@
 """Settings that suit a corpus and a time limit, the cost of training, and an assessment of a run."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -11,7 +12,7 @@ import numpy as np
 from charlstm.config.settings import Config, TrainConfig
 from charlstm.network.char_lstm import param_shapes
 from charlstm.network.cores import available_cores
-from charlstm.storage.run import Run
+from charlstm.storage.run import Evaluation, Run
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.training.loop import new_run, train
 
@@ -27,20 +28,16 @@ _SIZES = {  # units, from this number of characters that the reference model wou
     110_000_000: 640,
     300_000_000: 768,
 }
-_REGULARIZATION = {  # dropconnect, dropout, weight_decay, from this number of passes over the text
-    0: (0.0, 0.0, 0.0),
-    2: (0.1, 0.0, 0.0),
-    4: (0.2, 0.0, 0.02),
-    10: (0.3, 0.0, 0.03),
-    30: (0.4, 0.0, 0.03),
-    100: (0.4, 0.3, 0.05),
-}
+_PASSES = (1.4, 2.8, 6.3, 17, 40, 60, 150)  # over the text, for which these values are advised; between, by their log
+_DROPCONNECT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4)
+_DROPOUT = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3)
+_WEIGHT_DECAY = (0.0, 0.0, 0.02, 0.03, 0.03, 0.03, 0.05)
 _WARM_UP_STEPS = 3  # in which processes start and memory is first touched
 _MEASURED_S = 0.5
 _PROCESS_BYTES = 58_000_000  # Python, NumPy and BLAS
 _MAX_LINES_CHARS = 20_000_000  # part of the text whose lines are compared
-_RISEN = 0.005  # fraction of the best loss that is more than noise
-_CLOSE = 0.03  # fraction of the validation loss within which the training loss is about as high
+_SIGNIFICANT = 0.005  # fraction of a loss that is more than noise
+_CLOSE = 0.03  # fraction of a loss within which another is about as high
 
 
 def advise(
@@ -70,7 +67,9 @@ def advise(
         to_read *= (_REFERENCE.model.hidden_size / H) ** _SLOWDOWN
     elif config.train.epochs is None:
         to_read = float((config.train.steps or 0) * _window(H, given))
-    return {name: value for name, value in _recipe(config.train, H, to_read / chars).items() if name not in given}
+    return {
+        name: value for name, value in _recipe(config.train, H, to_read / chars, given).items() if name not in given
+    }
 
 
 def _streams(H: int) -> tuple[int, int]:
@@ -85,13 +84,14 @@ def _window(H: int, given: Mapping[str, Any]) -> int:
     return window
 
 
-def _recipe(config: TrainConfig, H: int, passes: float) -> dict[str, Any]:
+def _recipe(config: TrainConfig, H: int, passes: float, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings for a model of H units and a number of passes over the text."""
-    dropconnect, dropout, weight_decay = max(
-        (least, shares) for least, shares in _REGULARIZATION.items() if passes >= least
-    )[1]
+    dropconnect, dropout, weight_decay = (
+        round(float(np.interp(np.log(passes), np.log(_PASSES), values)), 3)
+        for values in (_DROPCONNECT, _DROPOUT, _WEIGHT_DECAY)
+    )
     B, T = _streams(H)
-    adams_rate = min((6 if dropconnect else 3) / H, 0.02)
+    adams_rate = min((3 + 30 * min(given.get("dropconnect", dropconnect), 0.1)) / H, 0.02)
     return {
         "hidden_size": H,
         "dropout": dropout,
@@ -138,31 +138,57 @@ def repeated_line_fraction(corpus: Corpus) -> float:
     return 1 - len(Counter(lines)) / len(lines) if lines else 0.0
 
 
-def assess(run: Run) -> str:
-    """Return an assessment of a run and what would improve it; "" with fewer than two evaluations."""
+def assess(run: Run, baselines: Mapping[str, float]) -> str:
+    """Return an assessment of a run and what would improve it; "" without an evaluation.
+
+    Args:
+        run: finished.
+        baselines: the losses of simple models on the validation text, from `baseline_losses`.
+    """
     entries = [
         (entry, entry.train_loss, entry.val_loss)
         for entry in run.history
         if entry.train_loss is not None and entry.val_loss is not None
     ]
-    if len(entries) < 2 or run.best is None:
+    if not entries or run.best is None or run.best_loss is None:
         return ""
-    best, best_train, best_val = min(entries, key=lambda entry: entry[2])
+    best, best_train, _ = min(entries, key=lambda entry: entry[2])
+    dropped = " (with dropout)" if _strongest_dropout(run) else ""
+    losses = f"training loss {_bits(best_train)}{dropped}, validation loss {_bits(run.best_loss)} bits per character"
+    return f"Best at step {best.step:,} of {entries[-1][0].step:,}: {losses}. {_diagnose(run, entries, baselines)}"
+
+
+def _diagnose(run: Run, entries: list[tuple[Evaluation, float, float]], baselines: Mapping[str, float]) -> str:
+    """Return what limits a run with these evaluations, training losses and validation losses, and what to try."""
+    _, best_train, best_val = min(entries, key=lambda entry: entry[2])
     last, last_train, last_val = entries[-1]
-    model = run.config.model
-    dropped = max(model.dropout, model.input_dropout, model.dropconnect)
-    losses = f"training loss {best_train:.3f}{' (with dropout)' if dropped else ''}, validation loss {best_val:.3f}"
-    found = f"Best at step {best.step:,} of {last.step:,}: {losses}."
-    risen = last_val - best_val
-    if risen > _RISEN * best_val and last_train > (1 + _RISEN) * best_train:
-        return f"{found} Both have risen since: training diverged. Try a lower learning_rate"
-    if risen > _RISEN * best_val:
-        stronger = "more dropconnect or dropout, " if dropped < 0.5 else ""
+    val_loss, risen = run.best_loss or best_val, last_val - best_val
+    if risen > _SIGNIFICANT * best_val and last_train > (1 + _SIGNIFICANT) * best_train:
+        return "Both have risen since: training diverged. Try a lower learning_rate"
+    if risen > _SIGNIFICANT * best_val:
+        stronger = "more dropconnect or dropout, " if _strongest_dropout(run) < 0.5 else ""
         return (
-            f"{found} The validation loss has risen by {risen:.3f} since: the model is overfitting. "
+            f"The validation loss has risen by {_bits(risen)} since: the model is overfitting. "
             f"Try {stronger}a smaller model, or less time"
         )
-    if best_val - best_train < _CLOSE * best_val:
-        return f"{found} They are close: the model is not overfitting. Try more time or a larger model"
-    trend = "The validation loss was still falling" if last is best else "The validation loss has stopped falling"
-    return f"{found} {trend}. Try more text, or more time with more dropconnect"
+    if val_loss > (1 - _CLOSE) * baselines.get("frequencies", math.inf):
+        return "That is no better than character frequencies. Try more time, or another learning_rate"
+    if last.epoch < 1:
+        return f"The run has read only {last.epoch:.0%} of the training text. Try more time"
+    if len(entries) > 1 and entries[-2][2] - last_val > _SIGNIFICANT * last_val:
+        return "The validation loss was still falling. Try more time"
+    order, ngram = next(((name, loss) for name, loss in baselines.items() if name.endswith("-gram")), ("", math.inf))
+    if val_loss > ngram:
+        return f"A {order} model does better ({_bits(ngram)}). Try more time, or a larger model"
+    if best_train > (1 - _CLOSE) * best_val:
+        return "They are close: the model is not overfitting. Try a larger model, or more time"
+    return "The validation loss has stopped falling. Try more text, or more time with more dropconnect"
+
+
+def _strongest_dropout(run: Run) -> float:
+    model = run.config.model
+    return max(model.dropout, model.input_dropout, model.dropconnect)
+
+
+def _bits(nats: float) -> str:
+    return f"{nats / math.log(2):.3f}"

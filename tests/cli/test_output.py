@@ -25,7 +25,7 @@ from charlstm.cli.output import (
 from charlstm.cli.summary import conclude
 from charlstm.errors import UsageError
 
-EVALUATION = Evaluation(step=10, epoch=0.5, chars=400, train_loss=2.0, val_loss=1.5, learning_rate=0.01)
+EVALUATION = Evaluation(10, epoch=0.5, chars=400, train_loss=2.0, val_loss=1.5, learning_rate=0.01, val_chars=100)
 
 
 def report(step=10, loss=1.0, *, skipped=False, is_best=True):
@@ -74,17 +74,16 @@ def test_missing_or_closed_standard_error_is_ignored(stream, monkeypatch):
 # ---- progress
 
 
-def test_evaluation_shows_both_losses_in_nats_and_bits(capsys):
+def test_evaluation_shows_both_losses_in_bits(capsys):
     Display(quiet=False).evaluation(report(), EVALUATION, 12_345, "one\ntwo")
     assert capsys.readouterr().err == (
-        "step 10  25%  epoch 0.50  training 2.000 nats (2.885 bits)  validation 1.500 nats (2.164 bits)  "
-        "12,345 characters/s  best so far\n    | one\n    | two\n"
+        " 25%  step 10  epoch 0.50  training 2.885, validation 2.164 bits  12,345 chars/s  best\n    | one\n    | two\n"
     )
 
 
 def test_evaluation_that_is_not_the_best_does_not_say_so(capsys):
     Display(quiet=False).evaluation(report(is_best=False), EVALUATION, 12_345, "")
-    assert "best so far" not in capsys.readouterr().err
+    assert "best" not in capsys.readouterr().err
 
 
 def test_control_characters_of_a_sample_are_escaped(capsys):
@@ -114,7 +113,7 @@ def test_overflowed_model_is_reported_without_its_overlap(capsys):
     run.model.network.params["w_out"][...] = np.float32(3e38)
     run.model.network.params["layer0.w_x"][...] = 1
     assert run.dataset is not None
-    conclude(Display(quiet=False), run, run.dataset)
+    conclude(Display(quiet=False), run, run.dataset, {})
     assert capsys.readouterr().err == ""  # no sample can be generated, and the validation text is short
 
 
@@ -176,6 +175,7 @@ def test_log_is_appended_to(tmp_path):
                 "elapsed_s": 2.0,
                 "train_loss": 2.0,
                 "val_loss": 1.5,
+                "val_chars": 100,
                 "val_bpc": pytest.approx(1.5 / math.log(2)),
                 "learning_rate": 0.01,
                 "chars_per_s": 200.0,

@@ -1,5 +1,6 @@
 """Settings advised for a corpus and a time limit, the predicted cost of a run, and its assessment."""
 
+import math
 import re
 from typing import Any
 
@@ -102,6 +103,21 @@ def test_measured_speed_is_lower_for_a_larger_model():
     assert 0 < measure_speed(slow, dataset) < measure_speed(fast, dataset)
 
 
+@pytest.mark.parametrize("epochs", [1.3, 1.5, 2.0, 2.7, 2.9, 4.0, 6.2, 6.4, 17.0, 40.0, 150.0])
+def test_advice_does_not_jump_with_the_length_of_the_run(epochs):
+    dataset = dataset_of(TEXT)
+    before, after = (advise(dataset, {"epochs": epochs * change}, must_not_be_measured) for change in (0.995, 1.005))
+    for name in ("learning_rate", "dropconnect", "dropout", "weight_decay"):
+        assert after[name] == pytest.approx(before[name], rel=0.05, abs=0.005)
+
+
+def test_rate_follows_the_given_dropconnect():
+    dataset = dataset_of(TEXT)
+    given, weak = ({"epochs": 10.0, "hidden_size": 512} | more for more in ({}, {"dropconnect": 0.0}))
+    rates = [advise(dataset, values, must_not_be_measured)["learning_rate"] for values in (given, weak)]
+    assert rates == [round(6 / 512, 4), round(3 / 512, 4)]
+
+
 # ---- cost
 
 
@@ -135,14 +151,24 @@ def test_blank_text_has_no_repeated_lines():
 # ---- assessment
 
 
-def run_with(losses: list[tuple[float | None, float | None]], **settings: float) -> Run:
-    """Return a run whose evaluations had these training and validation losses."""
+BITS = math.log(2)
+
+
+def run_with(losses: list[tuple[float | None, float | None]], epochs: float = 2, **settings: float) -> Run:
+    """Return a run over some epochs whose evaluations had these training and validation losses, in bits."""
     run = begin(Config().replace(hidden_size=4, **settings), "abc" * 100)
     run.history = [
-        Evaluation(10 * k, 0.1 * k, 100 * k, train_loss, val_loss, 0.1)
+        Evaluation(
+            step=10 * k,
+            epoch=epochs * k / len(losses),
+            chars=100 * k,
+            train_loss=train_loss and train_loss * BITS,
+            val_loss=val_loss and val_loss * BITS,
+            learning_rate=0.1,
+        )
         for k, (train_loss, val_loss) in enumerate(losses, 1)
     ]
-    run.best = Evaluation(10, 0.1, 100, 1.0, 1.0, 0.1)
+    run.best = min((entry for entry in run.history if entry.val_loss), key=lambda entry: entry.val_loss, default=None)
     return run
 
 
@@ -151,32 +177,54 @@ def run_with(losses: list[tuple[float | None, float | None]], **settings: float)
     [
         (
             [(2.0, 2.1), (1.5, 1.6), (1.2, 1.7)],
-            r"Best at step 20 of 30: training loss 1\.500, validation loss 1\.600\. .* risen by 0\.100 since: "
-            r"the model is overfitting\. Try more dropconnect or dropout, a smaller model",
+            r"Best at step 20 of 30: training loss 1\.500, validation loss 1\.600 bits per character\. .* risen by 0\.100 "
+            r"since: the model is overfitting\. Try more dropconnect or dropout, a smaller model",
         ),
-        ([(2.0, 2.1), (1.6, 1.61)], r"20 of 20.* close: the model is not overfitting\. Try .*a larger model"),
-        ([(2.0, 2.1), (1.2, 1.6)], r"20 of 20.* was still falling\. Try more text, or more time"),
+        (
+            [(2.0, 2.1), (1.6, 1.61), (1.6, 1.609)],
+            r"30 of 30.* close: the model is not overfitting\. Try a larger model",
+        ),
+        ([(2.0, 2.1), (1.2, 1.6)], r"20 of 20.* was still falling\. Try more time$"),
         ([(1.2, 1.6), (1.2, 1.601)], r"10 of 20.* has stopped falling\. Try more text, or more time"),
         ([(2.0, 2.1), (3.0, 3.1)], r"10 of 20.* Both have risen since: training diverged\. Try a lower learning_rate"),
+        ([(1.2, 1.6)], r"10 of 10.* has stopped falling"),
     ],
 )
 def test_assessment_gives_the_losses_and_what_to_try(losses, expected):
-    assert re.search(expected, assess(run_with(losses)))
+    assert re.search(expected, assess(run_with(losses), {}))
+
+
+def test_run_of_less_than_an_epoch_is_advised_more_time_alone():
+    baselines = {"frequencies": 4 * BITS, "6-gram": 1.5 * BITS}
+    assessment = assess(run_with([(2.0, 2.1), (1.9, 2.095)], epochs=0.13), baselines)
+    assert assessment.endswith("The run has read only 13% of the training text. Try more time")
+
+
+def test_loss_of_the_character_frequencies_is_named():
+    assessment = assess(run_with([(3.34, 3.32)], epochs=0.1), {"frequencies": 3.35 * BITS})
+    assert assessment.endswith("That is no better than character frequencies. Try more time, or another learning_rate")
+
+
+def test_loss_above_that_of_the_ngrams_is_named():
+    run = run_with([(1.6, 1.7), (1.6, 1.7)])
+    baselines = {"frequencies": 4 * BITS, "6-gram": 1.5 * BITS}
+    assert assess(run, baselines).endswith("A 6-gram model does better (1.500). Try more time, or a larger model")
+    assert "6-gram" not in assess(run, baselines | {"6-gram": 1.8 * BITS})
 
 
 @pytest.mark.parametrize("kind", ["dropout", "dropconnect"])
 def test_more_dropout_is_not_suggested_where_there_is_much(kind):
-    assessment = assess(run_with([(1.5, 1.6), (1.2, 1.7)], **{kind: 0.5}))
+    assessment = assess(run_with([(1.5, 1.6), (1.2, 1.7)], **{kind: 0.5}), {})
     assert "overfitting. Try a smaller model" in assessment
     assert "(with dropout)" in assessment
 
 
-@pytest.mark.parametrize("losses", [[], [(1.0, None)], [(None, 1.0)], [(1.2, 1.6)], [(1.2, 1.6), (None, 1.5)]])
-def test_fewer_than_two_evaluations_are_not_assessed(losses):
-    assert assess(run_with(losses)) == ""
+@pytest.mark.parametrize("losses", [[], [(1.0, None)], [(None, 1.0)]])
+def test_run_without_evaluations_is_not_assessed(losses):
+    assert assess(run_with(losses), {}) == ""
 
 
 def test_run_without_a_best_evaluation_is_not_assessed():
     run = run_with([(1.0, 1.0)] * 2)
     run.best = None
-    assert assess(run) == ""
+    assert assess(run, {}) == ""

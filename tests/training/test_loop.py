@@ -53,6 +53,13 @@ def test_finished_run_yields_no_more_reports(trained):
     assert list(train(trained)) == []
 
 
+@pytest.mark.parametrize(("clip_error", "acts"), [(1e-4, True), (6.0, False)])
+def test_clip_error_acts_below_the_elements_of_the_gradient_alone(clip_error, acts, corpus):
+    plain, clipped = (train_fully(SMALL.replace(steps=5, clip_error=value), corpus)[0] for value in (0.0, clip_error))
+    same = [np.array_equal(clipped.model.network.params[k], v) for k, v in plain.model.network.params.items()]
+    assert all(same) is not acts
+
+
 # ---- reports
 
 
@@ -66,7 +73,9 @@ def test_each_step_is_reported_once(corpus):
 def test_report_shows_step_progress_and_losses(corpus):
     run, (first, *_, last) = train_fully(SMALL.replace(steps=10, evals=1), corpus)
     assert repr(first) == f"Report(step 1, 10.0%, loss {first.loss:.4f})"
-    assert repr(last) == f"Report(step 10, 100.0%, loss {last.loss:.4f}, validation loss {run.best_loss:.4f})"
+    assert (
+        repr(last) == f"Report(step 10, 100.0%, loss {last.loss:.4f}, validation loss {run.history[-1].val_loss:.4f})"
+    )
 
 
 def test_training_loss_is_the_mean_since_the_previous_evaluation(corpus):

@@ -15,7 +15,7 @@ QUICK = SMALL.replace(eval_chars=100)  # validation takes most of the time of su
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"eval_chars": 0},
     "two layers with dropout": {"num_layers": 2, "dropout": 0.3},
-    "classic": {"batch_size": 1, "clip_norm": 0, "clip_error": 6, "carry_around": True, "schedule": "constant"},
+    "classic": {"batch_size": 1, "clip_norm": 0, "clip_error": 1e-4, "carry_around": True, "schedule": "constant"},
     "epochs": {"epochs": 1.2, "seq_len": 40},
     "without validation": {"val_fraction": 0},
     "two processes": {"batch_size": 8, "dropout": 0.2, "dropconnect": 0.2, "input_dropout": 0.1, "ema_decay": 0.8},
