@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from helpers import ROOT, charlstm, error_line
+from helpers import ROOT, TEXT, charlstm, error_line
 
 from charlstm import load
 
