@@ -1,4 +1,9 @@
-"""The exceptions that a user can act on, and how much of a value their messages quote."""
+"""The exceptions that a user can act on, and how their messages quote text."""
+
+import difflib
+from collections.abc import Iterable
+
+_SIMILARITY = 0.75  # of names that are suggested; difflib's own 0.6 lets --time pass for --size
 
 
 class CharlstmError(Exception):
@@ -32,3 +37,22 @@ class UsageError(CharlstmError):
 def shorten(text: str, width: int = 60) -> str:
     """Return `text` cut to `width` characters, the last three of which are then dots."""
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped, so that they cannot reach a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quote(text: str) -> str:
+    """Return a text in quotes, printable and shortened. Unlike `repr`, it leaves backslashes as they were typed."""
+    mark = '"' if "'" in text else "'"
+    return f"{mark}{printable(shorten(text))}{mark}"
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with up to three names that start with `name`, or else resemble it; "" without."""
+    known = list(names)
+    close = [each for each in known if each.startswith(name)] if name else []
+    close = close or difflib.get_close_matches(name, known, cutoff=_SIMILARITY)
+    return f"; did you mean {' or '.join(close[:3])}?" if close else ""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlstm.errors import CharlstmError, UsageError, shorten
+from charlstm.errors import CharlstmError, UsageError, printable, quote, shorten, suggest
 
 
 @given(st.text(max_size=20))
@@ -33,3 +33,36 @@ def test_usage_error_without_an_argument_is_its_message():
 
 def test_usage_errors_exit_with_2_and_other_errors_with_1():
     assert (CharlstmError("x").exit_code, UsageError("x").exit_code) == (1, 2)
+
+
+@pytest.mark.parametrize(("text", "shown"), [("a\x1b[31mb", "a\\x1b[31mb"), ("\n\t", "\\n\\t"), ("é☃", "é☃")])
+def test_control_characters_are_escaped(text, shown):
+    assert printable(text) == shown
+
+
+def test_quoted_texts_are_shortened():
+    assert quote("a" * 100) == f"'{'a' * 57}...'"
+
+
+@pytest.mark.parametrize(("text", "shown"), [(r"\bfoo\b", r"'\bfoo\b'"), ("a\xa0b", r"'a\xa0b'"), ("it's", '"it\'s"')])
+def test_quoted_texts_are_escaped_once(text, shown):
+    assert quote(text) == shown
+    assert printable(quote(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("--temp", "; did you mean --temperature or --temperature-at-start?"),
+        ("--min_p", "; did you mean --min-p?"),
+        ("--size", ""),
+        ("", ""),
+    ],
+)
+def test_names_with_the_same_beginning_are_suggested_before_similar_ones(name, hint):
+    names = ["--stem", "--temperature", "--temperature-at-start", "--min-p", "--time", "--seed"]
+    assert suggest(name, names) == hint
+
+
+def test_at_most_three_names_are_suggested():
+    assert suggest("a", ["a1", "a2", "a3", "a4"]) == "; did you mean a1 or a2 or a3?"

@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from charlstm.cli.output import as_json, bits, printable
+from charlstm.cli.output import as_json, bits
 from charlstm.config.settings import SECTION_OF, SECTIONS
+from charlstm.errors import printable
 from charlstm.storage.checkpoint import load_run
 
 

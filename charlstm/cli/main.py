@@ -17,7 +17,7 @@ from charlstm.cli.requests import PlayRequest, SampleRequest, ScoreRequest, Trai
 from charlstm.cli.signals import StoppedError
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import LIMITS
-from charlstm.errors import CharlstmError, UsageError, shorten
+from charlstm.errors import CharlstmError, UsageError, printable, shorten
 
 
 def run() -> None:
@@ -209,7 +209,7 @@ def _drop_output() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    from charlstm.cli.output import printable, say
+    from charlstm.cli.output import say
 
     line = printable(" ".join(message.split()))
     say(f"Error: {shorten(line, 1000)}")

@@ -14,14 +14,13 @@ from typing import Any, TextIO
 
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import SETTINGS
-from charlstm.errors import CharlstmError, UsageError, shorten
+from charlstm.errors import CharlstmError, UsageError, printable
 from charlstm.storage.run import Evaluation
 from charlstm.training.loop import Report
 
 _SAMPLE_LINES = 10
 _SPIKE = 1.0  # nats above the smoothed loss
 _SMOOTHING = 50  # steps
-_SHOWN_CHARS = 60
 _MARGIN = "    | "
 _MAX_COLUMNS = 100  # longer lines are hard to read
 
@@ -167,16 +166,6 @@ def as_json(value: Any, indent: int | None = None) -> str:
     """Return a JSON document, with null for numbers that are not finite, which JSON lacks."""
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
     return json.dumps(finite, ensure_ascii=False, allow_nan=False, indent=indent)
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters escaped, so that they cannot reach a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def quote(text: str) -> str:
-    """Return a text in quotes, printable and shortened."""
-    return f"'{printable(shorten(text, _SHOWN_CHARS))}'"
 
 
 def _width() -> int:

@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charlstm.cli.output import as_json, format_settings, printable
+from charlstm.cli.output import as_json, format_settings
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import Config
+from charlstm.errors import printable
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.text.reader import read_corpus
 from charlstm.training.advice import RARE, advise, file_bytes, measure_speed, memory_bytes, repeated_line_fraction

@@ -12,7 +12,7 @@ from charlstm.cli.inputs import QUIET, load_checkpoint, unescape
 from charlstm.cli.output import say
 from charlstm.cli.requests import PlayRequest
 from charlstm.config.kinds import settings_of
-from charlstm.errors import UsageError
+from charlstm.errors import UsageError, quote
 from charlstm.sampling.generate import Prefix
 from charlstm.sampling.params import SamplingParams
 from charlstm.text.vocab import UnknownCharactersError
@@ -66,7 +66,7 @@ class _Story:
         elif name == "undo":
             self._undo()
             text = self._text()
-            shown = f"{'...' if len(text) > _SHOWN_CHARS else ''}{text[-_SHOWN_CHARS:]!r}"
+            shown = f"{'...' if len(text) > _SHOWN_CHARS else ''}{quote(text[-_SHOWN_CHARS:])}"
             say(f"removed; the story {f'now ends with {shown}' if text else 'is empty'}")
         elif name == "temp":
             self._set(temperature=_KINDS["temperature"].parse(value))

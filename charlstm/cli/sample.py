@@ -14,10 +14,10 @@ from typing import Any, TextIO
 import numpy as np
 
 from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, unescape
-from charlstm.cli.output import as_json, bits, quote, say
+from charlstm.cli.output import as_json, bits, say
 from charlstm.cli.requests import SampleRequest
 from charlstm.cli.signals import as_exits
-from charlstm.errors import CharlstmError, UsageError
+from charlstm.errors import CharlstmError, UsageError, quote
 from charlstm.sampling.beam import beam_search
 from charlstm.sampling.generate import NO_CONTINUATION, Prefix, Sample, Sampler
 from charlstm.storage.atomic import replace_file, temporary_path

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint
-from charlstm.cli.output import as_json, format_bits, printable, say
+from charlstm.cli.output import as_json, format_bits, say
 from charlstm.cli.requests import ScoreRequest
-from charlstm.errors import CharlstmError, shorten
+from charlstm.errors import CharlstmError, printable, shorten
 from charlstm.sampling.language_model import LanguageModel, Score
 from charlstm.text.baselines import baseline_losses
 from charlstm.text.reader import read_corpus

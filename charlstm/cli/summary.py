@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from charlstm.arrays import Ids
-from charlstm.cli.output import Display, bits, format_bits, format_settings, quote
+from charlstm.cli.output import Display, bits, format_bits, format_settings
 from charlstm.config.settings import Config
-from charlstm.errors import CharlstmError
+from charlstm.errors import CharlstmError, quote
 from charlstm.storage.run import Run
 from charlstm.text.baselines import MAX_CHARS, baseline_losses
 from charlstm.text.corpus import Dataset

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.config.settings import LIMITS, SECTION_OF, SECTIONS, SETTINGS, Config
-from charlstm.config.strict_yaml import Entry, read_sections, suggest
-from charlstm.errors import UsageError, shorten
+from charlstm.config.strict_yaml import Entry, read_sections
+from charlstm.errors import UsageError, quote, suggest
 
 
 def find_bundled(directory: str, suffix: str) -> dict[str, Traversable]:
@@ -57,7 +57,7 @@ def load_config(name: str) -> Config:
 def _parse(entry: Entry) -> Any:
     setting = SETTINGS.get(entry.key)
     if setting is None:
-        raise UsageError(f"{entry.where}: unknown setting {shorten(entry.key, 40)!r}{suggest(entry.key, SETTINGS)}")
+        raise UsageError(f"{entry.where}: unknown setting {quote(entry.key)}{suggest(entry.key, SETTINGS)}")
     if SECTION_OF[entry.key] != entry.section:
         raise UsageError(f"{entry.where}: {entry.key} belongs under {SECTION_OF[entry.key]}:, not {entry.section}:")
     if entry.quoted and not setting.kind.quotable:

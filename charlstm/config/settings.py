@@ -20,8 +20,7 @@ from charlstm.config.kinds import (
     setting,
     settings_of,
 )
-from charlstm.config.strict_yaml import suggest
-from charlstm.errors import UsageError, shorten
+from charlstm.errors import UsageError, quote, suggest
 
 DEFAULT_TIME_S = 120.0
 LIMITS = ("steps", "epochs", "time")  # a run has one of them
@@ -192,7 +191,7 @@ class Config:
         sections: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             if name not in SETTINGS:
-                raise UsageError(f"unknown setting {shorten(name, 40)!r}{suggest(name, SETTINGS)}")
+                raise UsageError(f"unknown setting {quote(name)}{suggest(name, SETTINGS)}")
             try:
                 new = SETTINGS[name].kind.parse(value) if isinstance(value, str) else value
             except ValueError as error:

@@ -5,14 +5,13 @@ PyYAML parses; this module rejects the rest. Values stay text until their settin
 alias cannot multiply.
 """
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 
 import yaml
 
-from charlstm.errors import UsageError, shorten
+from charlstm.errors import UsageError, quote, shorten, suggest
 
 _MAX_BYTES = 20_000  # a configuration is a page, and PyYAML is slow
 
@@ -49,12 +48,6 @@ def read_sections(path: Traversable, sections: Iterable[str]) -> Iterator[Entry]
         raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
 
 
-def suggest(name: str, names: Iterable[str]) -> str:
-    """Return "; did you mean ...?" where one of `names` resembles `name`, else ""."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def _text(path: Traversable) -> str:
     try:
         with path.open("rb") as file:
@@ -77,7 +70,7 @@ def _entries(text: str, file: str, sections: tuple[str, ...]) -> Iterator[Entry]
     for section, settings in _pairs(root, file, f"the sections {', '.join(sections)}"):
         if section.value not in sections:
             raise UsageError(
-                f"{_where(file, section)}: unknown section {shorten(section.value, 40)!r}"
+                f"{_where(file, section)}: unknown section {quote(section.value)}"
                 f"; settings belong under {', '.join(name + ':' for name in sections)}"
                 f"{suggest(section.value, sections)}"
             )
@@ -118,8 +111,7 @@ def _pairs(node: yaml.Node, file: str, wanted: str) -> Iterator[tuple[yaml.Scala
 
 
 def _show(key: yaml.ScalarNode) -> str:
-    name = shorten(key.value, 40)
-    return name if name.isidentifier() else repr(name)
+    return shorten(key.value) if key.value.isidentifier() else quote(key.value)
 
 
 def _is_empty(node: yaml.Node) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charlstm.arrays import Bools, Float64s, Floats, Ids, IntArray
-from charlstm.errors import CharlstmError, UsageError
+from charlstm.errors import CharlstmError, UsageError, quote
 from charlstm.network.char_lstm import CharLSTM, State
 from charlstm.network.stepper import Stepper
 from charlstm.sampling.constraints import Constraint, MatchPattern, NoCopy, RepetitionPenalty
@@ -146,7 +146,7 @@ class Sampler:
             try:
                 vocab.encode(stop)
             except UnknownCharactersError as error:
-                raise UsageError(f"{stop!r} can never match: {error}", "stop") from None
+                raise UsageError(f"{quote(stop)} can never match: {error}", "stop") from None
         self.vocab, self.params = vocab, params
         self._network = network
         self._pattern = None if params.pattern is None else Automaton(params.pattern, vocab)

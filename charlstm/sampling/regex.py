@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from charlstm.arrays import Bools, IntArray
-from charlstm.errors import CharlstmError, UsageError, shorten
+from charlstm.errors import CharlstmError, UsageError, quote
 from charlstm.text.vocab import Vocab
 
 _NEVER = 1 << 40  # distance where there is no match
@@ -66,7 +66,7 @@ class Automaton:
                 reason = "too deeply nested"
             elif "set_int_max_str_digits" in reason:
                 reason = "a repeat count is too large"
-            raise UsageError(f"{shorten(expression)!r}: {reason}", "pattern") from None
+            raise UsageError(f"{quote(expression)}: {reason}", "pattern") from None
         self._distances = self._distances_to(last)
         self._cells = 0  # memory of all states
         self._nodes: list[frozenset[int]] = []
@@ -76,7 +76,7 @@ class Automaton:
         self._distances_after: dict[int, IntArray] = {}
         self._state(self._closure([0]))
         if self._distance_of[0] >= _NEVER:
-            raise UsageError(f"{shorten(expression)!r}: no text in the model's vocabulary can match it", "pattern")
+            raise UsageError(f"{quote(expression)}: no text in the model's vocabulary can match it", "pattern")
 
     def distance(self, state: int) -> int:
         """Return the length of the shortest continuation from a state to a match; 0 if it is one."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.arrays import Bools, CodePoints, Ids
-from charlstm.errors import CharlstmError, shorten
+from charlstm.errors import CharlstmError, quote, shorten
 
 
 class Vocab:
@@ -106,9 +106,7 @@ def code_points(text: str) -> CodePoints:
 def describe(character: str) -> str:
     """Return a character as error messages show it: 'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE."""
     official = unicodedata.name(character, "")
-    return f"{ascii(character) if not character.isprintable() else repr(character)} U+{ord(character):04X}" + (
-        f" {official}" if official else ""
-    )
+    return f"{quote(character)} U+{ord(character):04X}{' ' * bool(official)}{official}"
 
 
 def _nearest(character: str, known: set[str]) -> str:

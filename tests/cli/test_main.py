@@ -110,6 +110,19 @@ def test_control_characters_in_an_error_are_escaped(here):
     assert "\\x1b[31m" in error_line(here("train", "\x1b[31m"), 2)
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "shown"),
+    [
+        ("--pattern", r"\bfoo\b", r"--pattern: '\bfoo\b': "),
+        ("--stop", r"a\qb", r"--stop: 'a\qb' can never match: "),
+        ("--prime", "\\", r"'\' U+005C REVERSE SOLIDUS"),
+        ("--prime", "\xa0", r"'\xa0' U+00A0 NO-BREAK SPACE"),
+    ],
+)
+def test_backslashes_and_escapes_in_an_error_are_not_doubled(flag, value, shown, model, here):
+    assert shown in error_line(here("sample", "--ckpt", model, flag, value), 2)
+
+
 def test_the_program_without_arguments_prints_its_help(here):
     done = here()
     assert (done.returncode, done.stdout) == (2, "")

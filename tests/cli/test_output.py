@@ -11,17 +11,7 @@ import pytest
 from helpers import begin
 
 from charlstm import CharlstmError, Config, Evaluation, Report
-from charlstm.cli.output import (
-    Display,
-    Log,
-    SpikeDetector,
-    as_json,
-    format_bits,
-    format_settings,
-    printable,
-    quote,
-    say,
-)
+from charlstm.cli.output import Display, Log, SpikeDetector, as_json, format_bits, format_settings, say
 from charlstm.cli.summary import conclude
 from charlstm.errors import UsageError
 
@@ -33,15 +23,6 @@ def report(step=10, loss=1.0, *, skipped=False, is_best=True):
 
 
 # ---- text
-
-
-@pytest.mark.parametrize(("text", "shown"), [("a\x1b[31mb", "a\\x1b[31mb"), ("\n\t", "\\n\\t"), ("é☃", "é☃")])
-def test_control_characters_are_escaped(text, shown):
-    assert printable(text) == shown
-
-
-def test_quoted_texts_are_shortened():
-    assert quote("a" * 100) == f"'{'a' * 57}...'"
 
 
 def test_settings_are_formatted_as_flags():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.config.presets import load_values
-from charlstm.config.strict_yaml import Entry, read_sections, suggest
+from charlstm.config.strict_yaml import Entry, read_sections
 from charlstm.errors import UsageError
 
 SECTIONS = ("data", "model", "train")
@@ -87,11 +87,6 @@ def test_messages_quote_long_names_in_one_line(tmp_path):
     with pytest.raises(UsageError) as caught:
         read(tmp_path, '"a\\nb": {x: 1}\n')
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("name", "hint"), [("modle", "; did you mean model?"), ("batch", ""), ("", "")])
-def test_similar_names_are_suggested(name, hint):
-    assert suggest(name, SECTIONS) == hint
 
 
 @pytest.mark.parametrize(
