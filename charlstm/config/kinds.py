@@ -10,7 +10,13 @@ from typing import Any
 
 from charlstm.errors import UsageError, shorten
 
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS = {
+    86400: "d(?:ays?)?",
+    3600: "h(?:(?:ou)?rs?)?",
+    60: "m(?:in(?:ute)?s?)?",
+    1: "s(?:ec(?:ond)?s?)?",
+}  # in seconds
+_DURATION = "".join(rf"(?:([0-9]+\.?[0-9]*|\.[0-9]+) *{unit} *)?" for unit in _UNITS.values())
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,9 @@ def number(low: float, high: float, *, above: bool = False) -> Kind:
 
 
 def duration() -> Kind:
-    """Accept a duration in seconds, written with its unit: 90s, 10m, 1.5h."""
+    """Accept a duration in seconds, written with its unit: 90s, 10 min, 1h30m, 2 days."""
     return Kind(
-        expects="a duration with a unit, such as 90s, 10m or 1.5h (0.1s to 10000000s)",
+        expects="a duration with a unit, such as 90s, 10m or 1h30m (0.1s to 115d)",
         convert=_seconds,
         holds=lambda value: type(value) in (int, float) and 0.1 <= value <= 1e7,
         format=lambda seconds: f"{seconds / 60:.12g}m" if seconds % 60 == 0 else f"{seconds:.12g}s",
@@ -198,8 +204,10 @@ def _range(low: float, high: float, *, above: bool = False) -> str:
 
 
 def _seconds(text: str) -> float:
-    _matching(r"([0-9]+\.?[0-9]*|\.[0-9]+)[smh]", text)
-    return float(text[:-1]) * _SECONDS[text[-1]]
+    amounts = re.fullmatch(_DURATION, text.lower())
+    if not amounts:
+        raise ValueError(text)
+    return sum(float(amount or 0) * seconds for amount, seconds in zip(amounts.groups(), _UNITS, strict=True))
 
 
 def _matching(pattern: str, text: str) -> str:

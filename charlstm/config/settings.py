@@ -80,7 +80,7 @@ class TrainConfig:
     steps: int | None = setting(None, integer(1, 10**12), "Stop after N updates.")
     epochs: float | None = setting(None, number(0, 1e9, above=True), "Stop after X passes over the corpus.")
     time: float | None = setting(
-        None, duration(), "Stop after this time: 90s, 10m, 1.5h. The default limit without --steps or --epochs."
+        None, duration(), "Stop after this time: 90s, 10m, 1h30m. The default limit without --steps or --epochs."
     )
     learning_rate: float = setting(0.01, number(0, 1000, above=True), "Peak learning rate.")
     schedule: str = setting(

@@ -40,14 +40,42 @@ def test_every_duration_in_whole_seconds_parses_back(seconds):
     assert duration().parse(duration().format(float(seconds))) == seconds
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), (".5s", 0.5), ("2.m", 120)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90), ("10m", 600), ("1.5h", 5400), (".5s", 0.5), ("2.m", 120), ("1d", 86400),
+        ("90 s", 90), ("90sec", 90), ("90 secs", 90), ("1 second", 1), ("2 seconds", 2),
+        ("2min", 120), ("2 mins", 120), ("1 minute", 60), ("2 minutes", 120),
+        ("1 hr", 3600), ("2hrs", 7200), ("1 hour", 3600), ("2 Hours", 7200), ("1 day", 86400), ("2 days", 172800),
+        ("1h30m", 5400), ("1h 30m", 5400), ("1 hour 30 minutes", 5400), ("1d2h3m4s", 93784), ("1d 1s", 86401),
+    ],
+)  # fmt: skip
 def test_durations_have_a_unit(text, seconds):
     assert duration().parse(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["90", "1h30m", "10 m", "-1s", "0.05s", "3000h", "1e3s", "m", "1d"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "90",
+        "1h30",
+        "30m1h",
+        "1m1m",
+        "90ms",
+        "-1s",
+        "0.05s",
+        "3000h",
+        "116d",
+        "1e3s",
+        "m",
+        "1w",
+        "1:30",
+        "1h,30m",
+        "1 000s",
+    ],
+)
 def test_invalid_durations_are_refused(text):
-    with pytest.raises(ValueError, match=r"is not a duration with a unit, such as 90s, 10m or 1.5h"):
+    with pytest.raises(ValueError, match=r"is not a duration with a unit, such as 90s, 10m or 1h30m"):
         duration().parse(text)
 
 
