@@ -12,6 +12,7 @@ from typing import Any
 
 from charlstm.cli.output import Display, Log, SpikeDetector, say
 from charlstm.cli.requests import TrainRequest
+from charlstm.cli.resources import check_resources
 from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.summary import conclude, finish, introduce
 from charlstm.config.settings import LIMITS, Config
@@ -85,7 +86,9 @@ def _start(
     if values is None:
         with _warnings_to((lambda line: None) if request.quiet else say):
             chosen = advise(dataset, flags)
-    return new_run(config.replace(**chosen), dataset), chosen
+    config = config.replace(**chosen)
+    check_resources(config, dataset, request.out)
+    return new_run(config, dataset), chosen
 
 
 def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Run:
@@ -102,6 +105,8 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
             )
     run.config = config
     run.use_corpus(read_corpus(request.corpus, config.data.encoding), force=request.force)
+    if run.training is not None and run.dataset is not None:
+        check_resources(config, run.dataset, request.out)
     _refuse_past_limit(run, request.out, flags)
     return run
 

@@ -12,6 +12,7 @@ import numpy as np
 from charlstm.config.settings import Config, TrainConfig
 from charlstm.network.char_lstm import param_shapes
 from charlstm.network.cores import available_cores
+from charlstm.optim import moments_of
 from charlstm.storage.run import Evaluation, Run
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.training.loop import new_run, train
@@ -118,14 +119,25 @@ def file_bytes(config: Config, vocab_size: int) -> int:
     return 4 * _params(config, vocab_size) + 12 * vocab_size + 4_000
 
 
+def unfinished_file_bytes(config: Config, dataset: Dataset) -> int:
+    """Return the approximate size of the file of a model in training, which also holds the state needed to resume."""
+    V, H, L = len(dataset.vocab), config.model.hidden_size, config.model.num_layers
+    copies = 1 + len(moments_of(config.train)) + bool(config.train.ema_decay)  # current weights, moments, average
+    state = 2 * L * H * (_window_chars(config, dataset) // config.train.seq_len)
+    return file_bytes(config, V) + 4 * (copies * _params(config, V) + state)
+
+
 def memory_bytes(config: Config, dataset: Dataset) -> int:
     """Return the approximate peak memory of a training run, with all of its processes."""
     processes = min(config.train.threads or available_cores(), available_cores())
-    B, T, H, L = config.train.batch_size, config.train.seq_len, config.model.hidden_size, config.model.num_layers
-    V = len(dataset.vocab)
+    V, H, L = len(dataset.vocab), config.model.hidden_size, config.model.num_layers
     weights = (6 + 3 * processes) * _params(config, V)  # gradients, moments, moving average, copies for the products
-    window = T * B * (L * 10 * H + 2 * V)
+    window = _window_chars(config, dataset) * (L * 10 * H + 2 * V)
     return 4 * (weights + window) + dataset.nbytes + _PROCESS_BYTES * processes + 20_000_000
+
+
+def _window_chars(config: Config, dataset: Dataset) -> int:
+    return min(config.train.batch_size * config.train.seq_len, len(dataset.train_ids))  # short texts get short windows
 
 
 def _params(config: Config, vocab_size: int) -> int:

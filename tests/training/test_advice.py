@@ -9,7 +9,15 @@ from helpers import TEXT, begin
 
 from charlstm import Config, Dataset, Evaluation, Run, corpus_from_text
 from charlstm.config.settings import ADVISED
-from charlstm.training.advice import advise, assess, file_bytes, measure_speed, memory_bytes, repeated_line_fraction
+from charlstm.training.advice import (
+    advise,
+    assess,
+    file_bytes,
+    measure_speed,
+    memory_bytes,
+    repeated_line_fraction,
+    unfinished_file_bytes,
+)
 
 
 def dataset_of(text: str) -> Dataset:
@@ -125,6 +133,21 @@ def test_predicted_file_size_is_about_right(trained, tmp_path):
     trained.save(tmp_path / "model.npz")
     predicted = file_bytes(trained.config, len(trained.model.vocab))
     assert predicted == pytest.approx((tmp_path / "model.npz").stat().st_size, rel=0.5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd"}, {"optimizer": "rmsprop", "ema_decay": 0.9}], ids=str)
+def test_predicted_size_of_an_unfinished_file_is_about_right(settings, tmp_path):
+    run = begin(Config().replace(hidden_size=64, **settings))
+    assert run.dataset is not None
+    run.save(tmp_path / "model.npz")
+    predicted = unfinished_file_bytes(run.config, run.dataset)
+    assert predicted == pytest.approx((tmp_path / "model.npz").stat().st_size, rel=0.1)
+
+
+def test_predicted_memory_is_that_of_the_windows_that_fit_the_corpus():
+    fitting, too_long = (Config().replace(batch_size=B, seq_len=B) for B in (90, 60_000))
+    dataset = dataset_of(TEXT)
+    assert memory_bytes(too_long, dataset) < 1.1 * memory_bytes(fitting, dataset)
 
 
 @pytest.mark.parametrize(("size", "measured"), [((256, 16, 48), 165e6), ((640, 32, 64), 291e6)])

@@ -1,0 +1,44 @@
+"""Whether a run fits into the memory of this machine, and its file on the disk."""
+
+import os
+import shutil
+
+from charlstm.config.settings import Config
+from charlstm.errors import CharlstmError
+from charlstm.text.corpus import Dataset
+from charlstm.training.advice import memory_bytes, unfinished_file_bytes
+
+
+def check_resources(config: Config, dataset: Dataset, output: str) -> None:
+    """Reject a run that needs more memory than this machine has, or more disk space than is free.
+
+    Raises:
+        CharlstmError: with the numbers.
+    """
+    memory = _total_memory()
+    needed = memory_bytes(config, dataset)
+    if memory is not None and needed > memory:
+        raise CharlstmError(
+            f"not enough memory: training needs about {_size(needed)}, and this machine has {_size(memory)}; "
+            "try a smaller --hidden-size, --num-layers, --batch-size or --seq-len"
+        )
+    directory = os.path.dirname(os.path.realpath(output))
+    free = shutil.disk_usage(directory).free
+    needed = 2 * unfinished_file_bytes(config, dataset)  # while it is saved, the old file exists beside the new one
+    if needed > free:
+        raise CharlstmError(
+            f"not enough disk space: saving {output} needs about {_size(needed)}, and {directory} has {_size(free)} "
+            "free; free some space, choose another --output, or try a smaller --hidden-size"
+        )
+
+
+def _total_memory() -> int | None:
+    """Return the memory of this machine in bytes; None if it is unknown, as on Windows."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
