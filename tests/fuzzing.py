@@ -53,18 +53,7 @@ _TAILS = {  # of command lines: they limit the work
     "score": "corpus.txt",
     "info": "",
 }
-_NOT_TRIED = {
-    "--threads",
-    "--out",
-    "--output",
-    "-o",
-    "--log",
-    "--batch-size",
-    "--seq-len",
-    "--eval-chars",
-    "--help",
-    "-h",
-}
+_NOT_TRIED = {"--threads", "--output", "-o", "--log", "--batch-size", "--seq-len", "--eval-chars", "--help", "-h"}
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:

@@ -60,7 +60,9 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(
+    context_settings={"token_normalize_func": lambda name: "output" if name == "out" else name}
+)  # the old name
 @click.argument("corpus", nargs=-1, required=True)
 @request_options(TrainRequest)
 @setting_options()

@@ -47,9 +47,11 @@ class TrainRequest:
     """`charlstm train`, without the settings of the run."""
 
     corpus: tuple[str, ...]
-    out: str = setting("model.npz", name(), "Model file to write. Also stores the state needed to resume.", short="-o")
-    resume: bool = switch("Resume the run saved in --out.")
-    force: bool = switch("Overwrite --out. With --resume, accept a different corpus.")
+    output: str = setting(
+        "model.npz", name(), "Model file to write. Also stores the state needed to resume.", short="-o"
+    )
+    resume: bool = switch("Resume the run saved in --output.")
+    force: bool = switch("Overwrite --output. With --resume, accept a different corpus.")
     log: str | None = setting(None, name(), "Append one line of JSON per evaluation to this file.")
     quiet: bool = switch("Print nothing but errors.", short="-q")
 

@@ -41,9 +41,9 @@ def run_training(request: TrainRequest, values: Mapping[str, Any] | None, flags:
         flags: settings given as flags.
     """
     _check_paths(request)
-    with as_exits(), locked(request.out):
-        remove_stale(request.out)
-        _check_writable(request.out)
+    with as_exits(), locked(request.output):
+        remove_stale(request.output)
+        _check_writable(request.output)
         chosen: Mapping[str, Any] = {}
         if request.resume:
             run = _resume(request, values or {}, flags)
@@ -56,22 +56,22 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log) -
     """Train until the end of the run or a signal; return the exit code."""
     display = Display(request.quiet, run.history[-1].val_loss if run.history else None)
     if run.training is None:
-        finish(display, run, request.out, "is already finished")
+        finish(display, run, request.output, "is already finished")
         return 0
     assert run.dataset is not None
     baselines = introduce(display, run, run.dataset, chosen)
     with collected() as received, _warnings_to(display.say):
         try:
-            _train(run, request.out, display, log, received)
+            _train(run, request.output, display, log, received)
         finally:
             display.close()
             log.close()
-        run.save(request.out)
+        run.save(request.output)
     if run.training is None:
         conclude(display, run, run.dataset, baselines)
-        finish(display, run, request.out, "is finished")
+        finish(display, run, request.output, "is finished")
         return 0
-    display.say(f"Stopped after step {run.training.step:,} and saved to {request.out}. To resume:")
+    display.say(f"Stopped after step {run.training.step:,} and saved to {request.output}. To resume:")
     display.say(f"    {_resume_command(request)}")
     return 128 + received[0]
 
@@ -87,27 +87,27 @@ def _start(
         with _warnings_to((lambda line: None) if request.quiet else say):
             chosen = advise(dataset, flags)
     config = config.replace(**chosen)
-    check_resources(config, dataset, request.out)
+    check_resources(config, dataset, request.output)
     return new_run(config, dataset), chosen
 
 
 def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Run:
     """Return the run in the output file, with its corpus. Only flags may change its limit and its number of cores."""
-    run = load_run(request.out)
+    run = load_run(request.output)
     kept = {name: value for name, value in values.items() if name not in _CHANGEABLE}
     config = run.config.replace(**kept).replace(**flags)
     old = run.config.format()
     for name, value in config.format().items():
         if name not in _CHANGEABLE and value != old[name]:
             raise UsageError(
-                f"--resume: {request.out} was started with {name} {old[name]}, not {value}; "
-                "omit that setting, or start a new run with another --out"
+                f"--resume: {request.output} was started with {name} {old[name]}, not {value}; "
+                "omit that setting, or start a new run with another --output"
             )
     run.config = config
     run.use_corpus(read_corpus(request.corpus, config.data.encoding), force=request.force)
     if run.training is not None and run.dataset is not None:
-        check_resources(config, run.dataset, request.out)
-    _refuse_past_limit(run, request.out, flags)
+        check_resources(config, run.dataset, request.output)
+    _refuse_past_limit(run, request.output, flags)
     return run
 
 
@@ -171,22 +171,24 @@ def _warnings_to(say: Callable[[str], None]) -> Iterator[None]:
 
 def _check_paths(request: TrainRequest) -> None:
     """Reject files that cannot be written, or should not be, before anything is done."""
-    out, corpus = request.out, request.corpus
-    for flag, written, others in (("--out", out, corpus), ("--log", request.log, (*corpus, out))):
+    out, corpus = request.output, request.corpus
+    for flag, written, others in (("--output", out, corpus), ("--log", request.log, (*corpus, out))):
         for other in others:
             if written is not None and os.path.realpath(written) == os.path.realpath(other):
                 raise UsageError(f"{flag} {written} would overwrite {other}; choose another file")
     target = Path(os.path.realpath(out))
     if target.is_dir():
-        raise UsageError(f"--out {out} is a directory; name a file in it, such as {Path(out) / 'model.npz'}")
+        raise UsageError(f"--output {out} is a directory; name a file in it, such as {Path(out) / 'model.npz'}")
     if request.resume and not target.exists():
         raise UsageError(f"--resume: {out} does not exist; omit --resume to start a new run")
     if target.exists() and not (request.resume or request.force):
-        raise UsageError(f"{out} already exists; use --resume to resume it, --force to overwrite it, or another --out")
+        raise UsageError(
+            f"{out} already exists; use --resume to resume it, --force to overwrite it, or another --output"
+        )
     if target.exists() and not target.is_file():
-        raise UsageError(f"--out {out} is not a regular file; choose another")
+        raise UsageError(f"--output {out} is not a regular file; choose another")
     if not target.parent.is_dir():
-        raise UsageError(f"--out {out}: directory {target.parent} does not exist")
+        raise UsageError(f"--output {out}: directory {target.parent} does not exist")
 
 
 def _check_writable(out: str) -> None:
@@ -198,7 +200,7 @@ def _check_writable(out: str) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"--out {out} cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"--output {out} cannot be written: {error.strerror or error}") from None
 
 
 def _refuse_past_limit(run: Run, out: str, flags: Mapping[str, Any]) -> None:
@@ -206,7 +208,7 @@ def _refuse_past_limit(run: Run, out: str, flags: Mapping[str, Any]) -> None:
     if limit is None or not is_over(run):
         return
     if run.training is None:
-        raise UsageError(f"--resume: {out} is finished and cannot be extended; start a new run with another --out")
+        raise UsageError(f"--resume: {out} is finished and cannot be extended; start a new run with another --output")
     so_far = f"step {run.training.step:,}, {run.training.elapsed_s:.0f}s"
     passed = f"--{limit} {run.config.format()[limit]}"
     raise UsageError(f"--resume: {out} is already past {passed} ({so_far}); choose a larger limit")
@@ -216,4 +218,4 @@ def _resume_command(request: TrainRequest) -> str:
     files = [f"./{path}" if path.startswith("-") and path != "-" else path for path in request.corpus]
     extras = (["--log", request.log] if request.log else []) + (["--quiet"] if request.quiet else [])
     piped = "    (with the same text on standard input)" if "-" in request.corpus else ""
-    return shlex.join(["charlstm", "train", *files, "-o", request.out, *extras, "--resume"]) + piped
+    return shlex.join(["charlstm", "train", *files, "-o", request.output, *extras, "--resume"]) + piped

@@ -101,6 +101,13 @@ def test_configuration_turns_advice_off(text_file, here, tmp_path):
     assert load_run(tmp_path / "model.npz").config == Config().replace(steps=3, threads=1, hidden_size=8)
 
 
+def test_old_name_of_the_output_flag_is_accepted(text_file, here, tmp_path):
+    quick = ("--hidden-size", 4, "--steps", 1, "--threads", 1, "-q")
+    assert here("train", "corpus.txt", "--out", "old.npz", *quick).returncode == 0
+    assert (tmp_path / "old.npz").exists()
+    assert "--out " not in here("train", "--help").stdout
+
+
 # ---- messages
 
 
