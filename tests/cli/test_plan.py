@@ -66,6 +66,10 @@ def test_plan_prints_the_command_that_trains(planned):
     assert planned.endswith("\nTo train with these settings:\n    charlstm train corpus.txt --steps 20\n")
 
 
+def test_plan_passes_the_cores_on_to_the_command_that_trains(folder):
+    assert plan(folder, *LIMIT, "--threads", 1).endswith("    charlstm train corpus.txt --steps 20 --threads 1\n")
+
+
 def test_train_uses_the_planned_settings(planned, folder, here, tmp_path):
     corpus = folder / "corpus.txt"
     done = here("train", corpus, *LIMIT, "--evals", 1, "--threads", 1)
