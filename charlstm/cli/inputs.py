@@ -12,11 +12,11 @@ QUIET = np.errstate(over="ignore", invalid="ignore")  # overflowing weights are 
 
 
 def load_checkpoint(path: str) -> Run:
-    """Load the run that --ckpt names."""
+    """Load the run of a model file."""
     try:
         return load_run(path)
     except UsageError as error:
-        raise UsageError(f"{error}; specify the model file with --ckpt") from None
+        raise UsageError(f"{error}; name a model file, or train one first") from None
 
 
 def check_stdin_once(*paths: str | None) -> None:

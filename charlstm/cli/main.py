@@ -3,13 +3,15 @@
 What a command does is imported when it runs, so that help needs no NumPy.
 """
 
+import dataclasses
 import io
 import os
 import shlex
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 import charlstm
 from charlstm.cli.options import request_options, setting_options
@@ -18,6 +20,8 @@ from charlstm.cli.signals import StoppedError
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import LIMITS
 from charlstm.errors import CharlstmError, UsageError, printable, shorten
+
+_Request = TypeVar("_Request", SampleRequest, PlayRequest, ScoreRequest)
 
 
 def run() -> None:
@@ -106,8 +110,9 @@ def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
 
 
 @cli.command()
+@click.argument("model", required=False)
 @request_options(SampleRequest)
-def sample(request: SampleRequest) -> None:
+def sample(request: SampleRequest, model: str | None) -> None:
     """Generate text with a trained model.
 
     \b
@@ -126,12 +131,13 @@ def sample(request: SampleRequest) -> None:
     """
     from charlstm.cli.sample import write_samples
 
-    write_samples(request)
+    write_samples(_with_model(request, model))
 
 
 @cli.command()
+@click.argument("model", required=False)
 @request_options(PlayRequest)
-def play(request: PlayRequest) -> None:
+def play(request: PlayRequest, model: str | None) -> None:
     """Take turns writing a story with a model.
 
     Type an opening; the model continues it and waits for your next line. :undo removes the last turn, :again rewrites
@@ -143,11 +149,11 @@ def play(request: PlayRequest) -> None:
     """
     from charlstm.cli.play import play_story
 
-    play_story(request)
+    play_story(_with_model(request, model))
 
 
 @cli.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="[MODEL] FILE...", nargs=-1, required=True)
 @request_options(ScoreRequest)
 def score(request: ScoreRequest) -> None:
     """Measure how well a model predicts a text.
@@ -165,6 +171,11 @@ def score(request: ScoreRequest) -> None:
     """
     from charlstm.cli.score import print_score
 
+    first, *texts = request.files
+    if _is_model(first):
+        if not texts:
+            raise UsageError(f"score needs a text after the model, as in `charlstm score {first} other.txt`")
+        request = _with_model(dataclasses.replace(request, files=tuple(texts)), first)
     print_score(request)
 
 
@@ -180,6 +191,24 @@ def info(checkpoint: str, as_json: bool) -> None:
     from charlstm.cli.info import print_info
 
     print_info(checkpoint, as_json)
+
+
+def _is_model(path: str) -> bool:
+    return path.lower().endswith(".npz")
+
+
+def _with_model(request: _Request, path: str | None) -> _Request:
+    """Return a request for the model file that was given as an argument, if one was."""
+    if path is None:
+        return request
+    ctx = click.get_current_context()
+    if not _is_model(path):
+        raise UsageError(
+            f"{ctx.info_name} takes a model file (.npz), not {path}; if that is a model with another name, use --ckpt"
+        )
+    if ctx.get_parameter_source("checkpoint") is not ParameterSource.DEFAULT:
+        raise UsageError(f"the model is given twice, as {path} and as --ckpt {request.checkpoint}; give it once")
+    return dataclasses.replace(request, checkpoint=path)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -172,6 +172,11 @@ def _warnings_to(say: Callable[[str], None]) -> Iterator[None]:
 def _check_paths(request: TrainRequest) -> None:
     """Reject files that cannot be written, or should not be, before anything is done."""
     out, corpus = request.output, request.corpus
+    if models := [path for path in corpus if path.lower().endswith(".npz")]:
+        raise UsageError(
+            f"train takes texts, not models such as {models[0]}; to resume the run in it, name its text: "
+            f"{shlex.join(['charlstm', 'train', 'corpus.txt', '-o', models[0], '--resume'])}"
+        )
     for flag, written, others in (("--output", out, corpus), ("--log", request.log, (*corpus, out))):
         for other in others:
             if written is not None and os.path.realpath(written) == os.path.realpath(other):

@@ -72,7 +72,7 @@ def test_mistakes_in_training_get_one_line(arguments, code, expected, text_file,
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
-        (["sample"], 2, "model.npz: No such file or directory; specify the model file with --ckpt"),
+        (["sample"], 2, "model.npz: No such file or directory; name a model file, or train one first"),
         (["sample", "--ckpt", "."], 2, ".: Is a directory"),
         (["sample", "--ckpt", "text"], 1, "text is not a charlstm checkpoint"),
         (["sample", "--length=-1"], 2, "'-n' / '--length': -1 is not an integer from 0"),
@@ -82,15 +82,33 @@ def test_mistakes_in_training_get_one_line(arguments, code, expected, text_file,
         (["sample", "--temperature=-0.1"], 2, "'--temperature'"),
         (["sample", "--seed=-1"], 2, "'--seed'"),
         (["score", "--ckpt", "text", "text"], 1, "text is not a charlstm checkpoint"),
-        (["score", "text"], 2, "model.npz: No such file or directory; specify the model file with --ckpt"),
+        (["score", "text"], 2, "model.npz: No such file or directory; name a model file, or train one first"),
         (["play", "--ckpt", "text"], 1, "text is not a charlstm checkpoint"),
         (["info", "none"], 2, "none: No such file"),
+        (["sample", "none.npz"], 2, "none.npz: No such file or directory; name a model file, or train one first"),
+        (["sample", "text"], 2, "sample takes a model file (.npz), not text; if that is a model with another name"),
+        (["play", "text"], 2, "play takes a model file (.npz), not text"),
+        (["sample", "a.npz", "b.npz"], 2, "unexpected extra argument (b.npz)"),
+        (["sample", "a.npz", "--ckpt", "model.npz"], 2, "given twice, as a.npz and as --ckpt model.npz; give it once"),
+        (["play", "--ckpt", "b.npz", "a.npz"], 2, "given twice, as a.npz and as --ckpt b.npz"),
+        (["score", "a.npz", "text", "--ckpt", "b.npz"], 2, "given twice, as a.npz and as --ckpt b.npz"),
+        (["score", "a.npz"], 2, "score needs a text after the model, as in `charlstm score a.npz other.txt`"),
+        (["train", "a.npz"], 2, "train takes texts, not models such as a.npz; to resume the run in it, name its text"),
         (["trian"], 2, "No such command 'trian'"),
     ],
 )
 def test_mistakes_in_using_a_model_get_one_line(arguments, code, expected, tmp_path, here):
     (tmp_path / "text").write_text("some text")
     assert expected in error_line(here(*arguments), code)
+
+
+@pytest.mark.parametrize("command", [("sample", "-n", 30), ("play", "-n", 30), ("score", "corpus.txt")])
+def test_the_model_can_be_an_argument_or_a_flag(command, text_file, model, here):
+    name, *rest = command
+    flags = ("--seed", 1) if name != "score" else ()
+    by_argument = here(name, model, *rest, *flags, input="1\n")
+    assert by_argument.returncode == 0
+    assert by_argument.stdout == here(name, *rest, *flags, "--ckpt", model, input="1\n").stdout != ""
 
 
 def test_errors_name_the_flag_of_an_argument(model, here):
