@@ -12,8 +12,8 @@ setup: .venv/dev  ## create .venv with charlstm and the development tools
 
 demo: .venv/runtime  ## install, train on the bundled posts, and print a sample
 	$(BIN)/charlstm train @tweets -c tweets -o tweets.npz --force
-	@printf '\n--- a sample (charlstm sample --ckpt tweets.npz -n 1000):\n'
-	@$(BIN)/charlstm sample --ckpt tweets.npz -n 1000
+	@printf '\n--- a sample (charlstm sample tweets.npz -n 1000):\n'
+	@$(BIN)/charlstm sample tweets.npz -n 1000
 	@echo
 
 addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer held-out sums

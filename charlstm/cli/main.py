@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 import charlstm
+from charlstm.cli.help import HelpGroup
 from charlstm.cli.options import request_options, setting_options
 from charlstm.cli.requests import PlayRequest, SampleRequest, ScoreRequest, TrainRequest
 from charlstm.cli.signals import StoppedError
@@ -38,9 +39,6 @@ def run() -> None:
         code = 130
     except StoppedError as stopped:
         code = 128 + stopped.number
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        code = 2
     except click.ClickException as error:
         code = _fail(f"{error.format_message().removesuffix('.')}{_help_hint(error)}", error.exit_code)
     except CharlstmError as error:
@@ -53,15 +51,23 @@ def run() -> None:
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=HelpGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(charlstm.__version__, message="charlstm %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Train a character-level language model, and generate text with it.
 
-    \b
-    charlstm train corpus.txt             # two minutes; writes model.npz
-    charlstm sample --ckpt model.npz      # text on standard output
+    Examples:
+    charlstm train corpus.txt    # two minutes; writes model.npz
+    charlstm sample model.npz    # text on standard output
+    charlstm help train          # all options of a command
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @cli.command(
@@ -76,14 +82,14 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
     `-` reads standard input, `@tweets` is a bundled corpus, and .gz, .bz2 and .xz files are decompressed. Ctrl-C saves
     the run and stops it; --resume continues it.
 
-    \b
+    Without -c, the settings whose default is auto are chosen to suit the corpus and the time limit; `charlstm plan`
+    shows their values.
+
+    Examples:
     charlstm train corpus.txt
     charlstm train corpus.txt --time 10m --hidden-size 512 --dropout 0.2
     charlstm train @tweets -c tweets -o tweets.npz
     charlstm train corpus.txt --resume
-
-    Flags override the configuration (-c), which overrides the defaults. Without -c, some settings are chosen to suit
-    the corpus and the time limit; `charlstm plan` shows their values.
     """
     from charlstm.cli.train import run_training
 
@@ -99,7 +105,7 @@ def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
 
     Training speed is measured on this machine. Without -c, `charlstm train` chooses settings the same way.
 
-    \b
+    Examples:
     charlstm plan corpus.txt
     charlstm plan corpus.txt --time 20m
     charlstm plan @tweets --json
@@ -113,9 +119,10 @@ def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
 @click.argument("model", required=False)
 @request_options(SampleRequest)
 def sample(request: SampleRequest, model: str | None) -> None:
-    """Generate text with a trained model.
+    """Generate text with a trained model, by default model.npz.
 
-    \b
+    Examples:
+    charlstm sample model.npz
     charlstm sample --ckpt model.npz
     charlstm sample -n 2000 -t 0.6 --temperature-at-start 1 --prime "It was "
     charlstm sample --top-p 0.95 --min-p 0.02 --stop "\\n\\n" --num 5
@@ -125,7 +132,8 @@ def sample(request: SampleRequest, model: str | None) -> None:
     charlstm sample --beam 8 -n 60
     charlstm sample --pattern "[A-Z][a-z]+ [a-z ]{10,40}\\."
     charlstm sample --no-copy 20 --corpus corpus.txt --cite
-    charlstm sample --prime-file other.txt --encoding cp1252 --hide-prime --unknown nearest
+    charlstm sample --prime-file other.txt --encoding cp1252 --hide-prime
+    charlstm sample --prime "Çà était" --unknown nearest
     charlstm sample --num 64 --json --probs -o texts.jsonl
     printf "It was" | charlstm sample --prime - --seed 1
     """
@@ -143,8 +151,8 @@ def play(request: PlayRequest, model: str | None) -> None:
     Type an opening; the model continues it and waits for your next line. :undo removes the last turn, :again rewrites
     it, and :help lists the other commands. Input can also be piped in.
 
-    \b
-    charlstm play --ckpt model.npz -n 300 -t 0.6
+    Examples:
+    charlstm play model.npz -n 300 -t 0.6
     printf 'It was \\n:again\\n' | charlstm play --ckpt model.npz --seed 1
     """
     from charlstm.cli.play import play_story
@@ -162,9 +170,9 @@ def score(request: ScoreRequest) -> None:
     state starts at zero and is not reset between lines or files; the first character is not scored. Characters outside
     the vocabulary are skipped and counted. `-` reads standard input; several files are scored as one text.
 
-    \b
-    charlstm score --ckpt model.npz other.txt
-    charlstm score --json - < other.txt
+    Examples:
+    charlstm score model.npz other.txt
+    charlstm score --ckpt model.npz --json - < other.txt
     charlstm score other.txt --by line --sort
     charlstm score other.txt --highlight --exact
     charlstm score other.txt --encoding cp1252 --baselines corpus.txt
@@ -185,12 +193,29 @@ def score(request: ScoreRequest) -> None:
 def info(checkpoint: str, as_json: bool) -> None:
     """Show a model's size, vocabulary, settings and training history.
 
-    \b
+    Examples:
     charlstm info model.npz
     """
     from charlstm.cli.info import print_info
 
     print_info(checkpoint, as_json)
+
+
+@cli.command("help")
+@click.argument("command", required=False)
+@click.pass_context
+def show_help(ctx: click.Context, command: str | None) -> None:
+    """Show the help of a command.
+
+    Examples:
+    charlstm help train
+    """
+    context = ctx.find_root()
+    if command is not None:
+        name, found, _ = cli.resolve_command(context, [command])
+        assert found is not None
+        context = found.context_class(found, context, name)
+    click.echo(context.get_help())
 
 
 def _is_model(path: str) -> bool:

@@ -8,10 +8,18 @@ from typing import Any
 import click
 
 from charlstm.config.kinds import Kind, Setting, flag_of, name, settings_of
-from charlstm.config.presets import load_values, presets
+from charlstm.config.presets import load_values, summarize_presets
 from charlstm.config.settings import ADVISED, SETTINGS, Config
 
 _CONFIG = "charlstm.config"  # the key of the settings of --config in the click context
+_CONFIG_SETTING = Setting(
+    "config",
+    name("FILE|PRESET"),
+    None,
+    "Read settings from a YAML file or a preset. Flags override them. Add --help to see the resulting values.",
+    short="-c",
+    group="Presets",
+)
 
 Command = Callable[..., Any]
 
@@ -34,21 +42,50 @@ class KindType(click.ParamType):  # type: ignore[type-arg]  # generic from Click
 
 
 class SettingOption(click.Option):
+    """The flag of a setting. Its help ends with the range and the default, in one pair of brackets."""
+
+    def __init__(self, flags: list[str], setting: Setting, **attributes: Any) -> None:
+        super().__init__(flags, help=setting.help, **attributes)
+        self.setting = setting
+        self.group = setting.group
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        flags = ", ".join(filter(None, (self.setting.short, self.opts[-1])))
+        off = "".join(f" {flag} turns it off." for flag in self.secondary_opts)
+        default = self.shown_default(ctx)
+        notes = "; ".join(filter(None, (self.setting.kind.range, default and f"default {default}")))
+        metavar = "" if self.setting.switch else self.setting.kind.metavar
+        return f"{flags} {metavar}".strip(), f"{self.setting.help}{off}{f'  [{notes}]' if notes else ''}"
+
+    def shown_default(self, ctx: click.Context) -> str:
+        """Return the default as the help shows it."""
+        value = self.setting.default
+        return "" if self.setting.switch or value in (None, "", ()) else self.setting.kind.format(value)
+
+
+class RunOption(SettingOption):
     """The flag of a setting of a run: None unless given. Its help shows the value that applies otherwise."""
 
-    def __init__(self, setting: Setting, flags: list[str], **attributes: Any) -> None:
-        super().__init__(flags, **attributes | {"default": None})
-        self.setting = setting
+    def __init__(self, flags: list[str], setting: Setting, **attributes: Any) -> None:
+        super().__init__(flags, setting, **attributes | {"default": None})
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        record = super().get_help_record(ctx)
-        if self.setting.name in ADVISED and _CONFIG not in ctx.meta and record is not None:
-            return record[0], f"{record[1]}  [default: chosen to suit the corpus]"
+    def shown_default(self, ctx: click.Context) -> str:
+        if self.setting.name in ADVISED and _CONFIG not in ctx.meta:
+            return "auto"
         config = ctx.meta.get(_CONFIG, Config())
         value = config.train.time_s if self.setting.name == "time" else config.values()[self.setting.name]
-        if record is None or value is None:
-            return record
-        return record[0], f"{record[1]}  [default: {self.setting.kind.format(value)}]"
+        return "" if value is None else self.setting.kind.format(value)
+
+
+class ConfigOption(SettingOption):
+    """The flag of a configuration. Its help lists the presets."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        flags, text = super().get_help_record(ctx)
+        summaries = summarize_presets()
+        width = max(map(len, summaries))
+        listed = "\n".join(f"{name:<{width}}  {summary}" for name, summary in summaries.items())
+        return flags, f"{text}\n\n\b\n{listed}"  # \b keeps the lines
 
 
 def setting_options(*names: str) -> Callable[[Command], Command]:
@@ -59,7 +96,7 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         for each in reversed(names or tuple(SETTINGS)):
-            command = _option(SETTINGS[each], cls=functools.partial(SettingOption, SETTINGS[each]))(command)
+            command = _option(SETTINGS[each], RunOption)(command)
         return command if names else _config_option(command)
 
     return decorate
@@ -77,32 +114,25 @@ def request_options(request: type) -> Callable[[Command], Command]:
         result: Command = build_and_call
         for each in reversed(list(_all_settings(request))):
             attributes: dict[str, Any] = {"is_flag": True} if each.switch else {"multiple": each.multiple}
-            shown = not each.switch and each.default not in (None, "", ())
-            result = _option(each, default=each.default, show_default=shown, **attributes)(result)
+            result = _option(each, default=each.default, **attributes)(result)
         return result
 
     return decorate
 
 
-def _option(setting: Setting, **attributes: Any) -> Callable[[Command], Command]:
+def _option(
+    setting: Setting, cls: type[SettingOption] = SettingOption, **attributes: Any
+) -> Callable[[Command], Command]:
     flag, kind = setting.flag or flag_of(setting.name), setting.kind
     if not kind.metavar and not setting.switch:
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     type_ = KindType(kind) if kind.metavar else None
     names = [*([setting.short] if setting.short else []), flag, setting.name]
-    text = f"{setting.help}  [{kind.range}]" if kind.range else setting.help
-    return click.option(*names, type=type_, help=text, **attributes)
+    return click.option(*names, type=type_, cls=cls, setting=setting, **attributes)
 
 
 def _config_option(command: Command) -> Command:
-    return click.option(
-        "-c",
-        "--config",
-        type=KindType(name("FILE|PRESET")),
-        is_eager=True,
-        callback=_load_config,
-        help=f"Settings from a YAML file or a preset: {', '.join(presets())}. Add --help to see the resulting values.",
-    )(command)
+    return _option(_CONFIG_SETTING, ConfigOption, is_eager=True, callback=_load_config)(command)
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, given: str | None) -> dict[str, Any] | None:

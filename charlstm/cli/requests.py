@@ -19,8 +19,8 @@ from charlstm.config.settings import ENCODINGS, SEEDS
 from charlstm.errors import UsageError
 from charlstm.sampling.params import SamplingParams
 
-_CHECKPOINT = setting("model.npz", name(), "Model file to load.", flag="--ckpt")
-_JSON = switch("Print JSON.", flag="--json")
+_CHECKPOINT = setting("model.npz", name(), "Model file to load.", flag="--ckpt", group="Model")
+_JSON = switch("Print JSON.", flag="--json", group="Output")
 _NEEDS = {  # of `sample`
     "cite": ("corpus",),
     "corpus": ("no_copy", "cite"),
@@ -48,12 +48,12 @@ class TrainRequest:
 
     corpus: tuple[str, ...]
     output: str = setting(
-        "model.npz", name(), "Model file to write. Also stores the state needed to resume.", short="-o"
+        "model.npz", name(), "Model file to write. Also stores the state needed to resume.", short="-o", group="Output"
     )
-    resume: bool = switch("Resume the run saved in --output.")
-    force: bool = switch("Overwrite --output. With --resume, accept a different corpus.")
-    log: str | None = setting(None, name(), "Append one line of JSON per evaluation to this file.")
-    quiet: bool = switch("Print nothing but errors.", short="-q")
+    resume: bool = switch("Resume the run saved in --output.", group="Output")
+    force: bool = switch("Overwrite --output. With --resume, accept a different corpus.", group="Output")
+    log: str | None = setting(None, name(), "Append one line of JSON per evaluation to this file.", group="Output")
+    quiet: bool = switch("Print nothing but errors.", short="-q", group="Output")
 
 
 @dataclass(frozen=True)
@@ -62,28 +62,41 @@ class SampleRequest:
 
     params: SamplingParams = field(default_factory=SamplingParams)
     seed: int | None = setting(
-        None, SEEDS, "Random seed. The same seed gives the same text; by default, the text differs every time."
+        None,
+        SEEDS,
+        "Random seed. The same seed gives the same text; by default, the text differs every time.",
+        group="Reproducibility",
     )
-    num: int = setting(1, integer(1, 10**9), "Generate N texts, with consecutive seeds.")
-    best_of: int = setting(1, integer(1, 10**6), "Generate N candidates for each text and keep the most likely.")
-    beam: int = setting(0, integer(0, 10**4), "Search for the most likely text with beam width N. 0 turns it off.")
-    prime: str = setting("", text(), "Text to continue; - reads it from standard input.")
-    prime_file: str | None = setting(None, name(), "Read the text to continue from this file.")
-    hide_prime: bool = switch("Leave the prime out of the output.")
+    num: int = setting(1, integer(1, 10**9), "Generate N texts, with consecutive seeds.", group="Output")
+    best_of: int = setting(
+        1, integer(1, 10**6), "Generate N candidates for each text and keep the most likely.", group="Search"
+    )
+    beam: int = setting(
+        0, integer(0, 10**4), "Search for the most likely text with beam width N. 0 turns it off.", group="Search"
+    )
+    prime: str = setting("", text(), "Text to continue; - reads it from standard input.", group="Prime")
+    prime_file: str | None = setting(None, name(), "Read the text to continue from this file.", group="Prime")
+    hide_prime: bool = switch("Leave the prime out of the output.", group="Prime")
     unknown: str = setting(
         "error",
         one_of("error", "skip", "nearest"),
         "How to handle prime characters outside the vocabulary. nearest replaces é with e.",
+        group="Prime",
     )
-    corpus: str | None = setting(None, name(), "The training text, for --no-copy and --cite.")
-    cite: bool = switch("Report the longest substring that each text shares with --corpus.")
+    corpus: str | None = setting(None, name(), "The training text, for --no-copy and --cite.", group="Constraints")
+    cite: bool = switch("Report the longest substring that each text shares with --corpus.", group="Constraints")
     encoding: str | None = setting(
-        None, ENCODINGS, "Encoding of --corpus and --prime-file. Defaults to the encoding used in training."
+        None,
+        ENCODINGS,
+        "Encoding of --corpus and --prime-file. Defaults to the encoding used in training.",
+        group="Prime",
     )
-    output: str | None = setting(None, name(), "Write to this file instead of standard output.", short="-o")
+    output: str | None = setting(
+        None, name(), "Write to this file instead of standard output.", short="-o", group="Output"
+    )
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
-    probs: bool = switch("With --json, add the probability, rank and entropy of each character.")
+    probs: bool = switch("With --json, add the probability, rank and entropy of each character.", group="Output")
 
     def __post_init__(self) -> None:
         """Reject flags that would have no effect or contradict each other."""
@@ -103,9 +116,13 @@ class SampleRequest:
 class PlayRequest:
     """`charlstm play`."""
 
-    length: int = setting(200, integer(1, 10**9), "Characters per turn.", short="-n")
-    temperature: float = setting(0.8, number(0, sys.float_info.max), "Lower is safer, higher is wilder.", short="-t")
-    seed: int | None = setting(None, SEEDS, "Random seed. The same seed and input give the same story.")
+    length: int = setting(200, integer(1, 10**9), "Characters per turn.", short="-n", group="Length")
+    temperature: float = setting(
+        0.8, number(0, sys.float_info.max), "Lower is safer, higher is wilder.", short="-t", group="Sampling"
+    )
+    seed: int | None = setting(
+        None, SEEDS, "Random seed. The same seed and input give the same story.", group="Reproducibility"
+    )
     checkpoint: str = _CHECKPOINT
 
 
@@ -114,18 +131,26 @@ class ScoreRequest:
     """`charlstm score`."""
 
     files: tuple[str, ...]
-    encoding: str | None = setting(None, ENCODINGS, "Encoding of the files. Defaults to that used in training.")
+    encoding: str | None = setting(
+        None, ENCODINGS, "Encoding of the files. Defaults to that used in training.", group="Corpus"
+    )
     baselines: str | None = setting(
         None,
         name("CORPUS"),
         "Also print the losses of baselines trained on this corpus: character frequencies, n-grams and xz.",
+        group="Evaluation",
     )
     by: str | None = setting(
-        None, one_of("file", "line", "document"), "Also score the parts individually. Blank lines separate documents."
+        None,
+        one_of("file", "line", "document"),
+        "Also score the parts individually. Blank lines separate documents.",
+        group="Evaluation",
     )
-    sort: bool = switch("With --by, list the worst-predicted parts first.")
-    highlight: bool = switch("Print the text, not the scores, with poorly predicted characters in colour.")
-    exact: bool = switch("Read the text in a single stream instead of up to 64. Slower, but exact.")
+    sort: bool = switch("With --by, list the worst-predicted parts first.", group="Evaluation")
+    highlight: bool = switch(
+        "Print the text, not the scores, with poorly predicted characters in colour.", group="Output"
+    )
+    exact: bool = switch("Read the text in a single stream instead of up to 64. Slower, but exact.", group="Evaluation")
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
 

@@ -27,7 +27,7 @@ class Kind:
     convert: Callable[[str], Any]  # text to a value, or ValueError
     holds: Callable[[Any], bool]  # whether a value is one of them
     format: Callable[[Any], str] = str  # a value to text that `convert` reads back
-    range: str = ""  # the bounds, for help
+    range: str = ""  # the bounds or the names, for help
     metavar: str = ""  # placeholder for a value in help; empty for a pair of flags, --x and --no-x
     quotable: bool = False  # whether YAML may quote a value
 
@@ -89,7 +89,8 @@ def one_of(*names: str) -> Kind:
         expects="one of " + ", ".join(names),
         convert=str,
         holds=lambda value: value in names,
-        metavar="|".join(names),
+        range=f"{', '.join(names[:-1])} or {names[-1]}",
+        metavar="NAME",
         quotable=True,
     )
 
@@ -133,6 +134,7 @@ class Setting:
     kind: Kind
     default: Any
     help: str  # what it does, then when to use it
+    group: str = "Other"  # the section of the help that lists it
     short: str = ""  # a second flag, such as -n
     flag: str = ""  # the flag, if it does not follow from the name
     multiple: bool = False  # whether the flag may be repeated; the value is a tuple
@@ -200,7 +202,7 @@ def _expected_number(low: float, high: float, *, above: bool) -> str:
 def _range(low: float, high: float, *, above: bool = False) -> str:
     if high >= 1e6:
         return f"above {low:.12g}" if above else f"{low:.12g} or more"
-    return f"above {low:.12g}, up to {high:.12g}" if above else f"{low:.12g} to {high:.12g}"
+    return f"above {low:.12g}, at most {high:.12g}" if above else f"{low:.12g} to {high:.12g}"
 
 
 def _seconds(text: str) -> float:

@@ -26,6 +26,11 @@ def presets() -> dict[str, Traversable]:
     return find_bundled("configs", ".yaml")
 
 
+def summarize_presets() -> dict[str, str]:
+    """Return what each preset is for, by name: the comment in its first line."""
+    return {name: path.read_text("utf-8").partition("\n")[0].lstrip("# ") for name, path in presets().items()}
+
+
 def load_values(name: str) -> dict[str, Any]:
     """Read the settings that a YAML file or a preset gives.
 

@@ -32,9 +32,12 @@ ENCODINGS = encoding()
 class DataConfig:
     """How the corpus is read and split."""
 
-    encoding: str = setting("utf-8", ENCODINGS, "Encoding of the corpus.")
+    encoding: str = setting("utf-8", ENCODINGS, "Encoding of the corpus.", group="Corpus")
     val_fraction: float = setting(
-        0.1, number(0, 0.5), "Fraction held out for validation, from the end of the corpus. 0 trains on everything."
+        0.1,
+        number(0, 0.5),
+        "Fraction held out for validation, from the end of the corpus. 0 trains on everything.",
+        group="Corpus",
     )
 
     def __post_init__(self) -> None:
@@ -46,21 +49,30 @@ class ModelConfig:
     """The shape of the network."""
 
     hidden_size: int = setting(
-        256, integer(1, 16384), "Units per layer. 128 suits a minute of training, 256 a few minutes, 512 an hour."
+        256,
+        integer(1, 16384),
+        "Units per layer. 128 suits a minute of training, 256 a few minutes, 512 an hour.",
+        group="Model",
     )
-    num_layers: int = setting(1, integer(1, 16), "Number of layers. A second layer pays off in runs of several hours.")
+    num_layers: int = setting(
+        1, integer(1, 16), "Number of layers. A second layer pays off in runs of several hours.", group="Model"
+    )
     dropout: float = setting(
-        0.0, number(0, 0.95), "Dropout rate between layers and before the output. Try 0.2 to 0.5 if the model overfits."
+        0.0,
+        number(0, 0.95),
+        "Dropout rate between layers and before the output. Try 0.2 to 0.5 if the model overfits.",
+        group="Regularisation",
     )
-    input_dropout: float = setting(0.0, number(0, 0.95), "Dropout rate on input characters.")
+    input_dropout: float = setting(0.0, number(0, 0.95), "Dropout rate on input characters.", group="Regularisation")
     dropconnect: float = setting(
-        0.0, number(0, 0.95), "Dropout rate on recurrent weights. Try 0.2 to 0.5 for long runs."
+        0.0, number(0, 0.95), "Dropout rate on recurrent weights. Try 0.2 to 0.5 for long runs.", group="Regularisation"
     )
     init: str = setting(
         "orthogonal",
         one_of("orthogonal", "uniform"),
         "Initial weights. orthogonal: orthogonal recurrent weights, all others uniform within ±1/sqrt(units); "
         "uniform: all weights uniform within ±0.5/units.",
+        group="Model",
     )
 
     def __post_init__(self) -> None:
@@ -72,72 +84,127 @@ class TrainConfig:
     """The training recipe."""
 
     batch_size: int = setting(
-        16, integer(1, 65536), "Number of streams: parts of the corpus read in parallel. Multiples of 8 are fastest."
+        16,
+        integer(1, 65536),
+        "Number of streams: parts of the corpus read in parallel. Multiples of 8 are fastest.",
+        group="Batches",
     )
     seq_len: int = setting(
-        48, integer(1, 65536), "Characters per window (truncated BPTT length). The state carries over between windows."
+        48,
+        integer(1, 65536),
+        "Characters per window (truncated BPTT length). The state carries over between windows.",
+        group="Batches",
     )
-    steps: int | None = setting(None, integer(1, 10**12), "Stop after N updates.")
-    epochs: float | None = setting(None, number(0, 1e9, above=True), "Stop after X passes over the corpus.")
     time: float | None = setting(
-        None, duration(), "Stop after this time: 90s, 10m, 1h30m. The default limit without --steps or --epochs."
+        None,
+        duration(),
+        "Stop after this time: 90s, 10m, 1h30m. The default limit without --steps or --epochs.",
+        group="Limits",
     )
-    learning_rate: float = setting(0.01, number(0, 1000, above=True), "Peak learning rate.")
+    steps: int | None = setting(None, integer(1, 10**12), "Stop after N updates.", group="Limits")
+    epochs: float | None = setting(
+        None, number(0, 1e9, above=True), "Stop after X passes over the corpus.", group="Limits"
+    )
+    learning_rate: float = setting(0.01, number(0, 1000, above=True), "Peak learning rate.", group="Learning rate")
     schedule: str = setting(
         "cosine",
         one_of("cosine", "linear", "constant", "step", "plateau"),
         "Learning-rate schedule after warm-up. cosine and linear decay to 0; constant does not change; step multiplies "
         "by --decay-factor at intervals of --decay-every; plateau does so after each evaluation without "
         "improvement.",
+        group="Learning rate",
     )
-    decay_factor: float = setting(0.5, number(0, 1, above=True), "Factor for the step and plateau schedules.")
+    decay_factor: float = setting(
+        0.5, number(0, 1, above=True), "Factor for the step and plateau schedules.", group="Learning rate"
+    )
     decay_every: float = setting(
-        0.2, number(0, 1, above=True), "Fraction of the run between decays, for the step schedule."
+        0.2,
+        number(0, 1, above=True),
+        "Fraction of the run between decays, for the step schedule.",
+        group="Learning rate",
     )
     warmup_fraction: float = setting(
-        0.05, number(0, 1), "Warm-up: fraction of the run over which the learning rate rises from 0."
+        0.05,
+        number(0, 1),
+        "Warm-up: fraction of the run over which the learning rate rises from 0.",
+        group="Learning rate",
     )
-    optimizer: str = setting("adam", one_of("adam", "rmsprop", "sgd"), "Optimizer. Adam with --weight-decay is AdamW.")
-    momentum: float = setting(0.0, number(0, 0.9999999), "Momentum for SGD; 0.9 is typical.")
-    nesterov: bool = setting(False, boolean(), "Use Nesterov momentum with SGD.")
-    beta1: float = setting(0.9, number(0, 0.9999999), "Decay rate of the mean gradient (first moment), for Adam.")
+    optimizer: str = setting(
+        "adam", one_of("adam", "rmsprop", "sgd"), "Update rule. Adam with --weight-decay is AdamW.", group="Optimiser"
+    )
+    momentum: float = setting(0.0, number(0, 0.9999999), "Momentum for SGD; 0.9 is typical.", group="Optimiser")
+    nesterov: bool = setting(False, boolean(), "Use Nesterov momentum with SGD.", group="Optimiser")
+    beta1: float = setting(
+        0.9, number(0, 0.9999999), "Decay rate of the mean gradient (first moment), for Adam.", group="Optimiser"
+    )
     beta2: float = setting(
-        0.99, number(0, 0.9999999), "Decay rate of the mean squared gradient (second moment), for Adam and RMSProp."
+        0.99,
+        number(0, 0.9999999),
+        "Decay rate of the mean squared gradient (second moment), for Adam and RMSProp.",
+        group="Optimiser",
     )
-    epsilon: float = setting(1e-8, number(1e-12, 1), "Term added to the denominator in Adam and RMSProp.")
-    l2: float = setting(0.0, number(0, 1000), "L2 penalty, added to the gradient.")
+    epsilon: float = setting(
+        1e-8, number(1e-12, 1), "Term added to the denominator in Adam and RMSProp.", group="Optimiser"
+    )
+    l2: float = setting(0.0, number(0, 1000), "L2 penalty, added to the gradient.", group="Regularisation")
     weight_decay: float = setting(
-        0.0, number(0, 1000), "Decoupled weight decay, scaled by the learning rate. Try 0.05 for long runs."
+        0.0,
+        number(0, 1000),
+        "Decoupled weight decay, scaled by the learning rate. Try 0.05 for long runs.",
+        group="Regularisation",
     )
     ema_decay: float = setting(
         0.0,
         number(0, 0.9999999),
         "Decay rate of an exponential moving average of the weights, such as 0.999. The better of the raw and averaged "
         "weights is kept. 0 turns it off.",
+        group="Optimiser",
     )
-    clip_norm: float = setting(1.0, number(0, 1e9), "Clip gradients to this global norm. 0 turns it off.")
+    clip_norm: float = setting(
+        1.0, number(0, 1e9), "Clip gradients to this global norm. 0 turns it off.", group="Optimiser"
+    )
     clip_error: float = setting(
-        0.0, number(0, 1e9), "Clip gradients of h and c elementwise to this value at each time step. 0 turns it off."
+        0.0,
+        number(0, 1e9),
+        "Clip gradients of h and c elementwise to this value at each time step. 0 turns it off.",
+        group="Optimiser",
     )
     carry_around: bool = setting(
-        False, boolean(), "Carry the state from the end of the corpus to its start instead of resetting it each epoch."
+        False,
+        boolean(),
+        "Carry the state from the end of the corpus to its start instead of resetting it each epoch.",
+        group="Batches",
     )
     state_reset_prob: float = setting(
-        0.0, number(0, 1), "Probability of resetting a stream's state before each window. Try 0.05 for short samples."
+        0.0,
+        number(0, 1),
+        "Probability of resetting a stream's state before each window. Try 0.05 for short samples.",
+        group="Batches",
     )
-    evals: int = setting(10, integer(1, 10000), "Evaluations per run, evenly spaced. The best weights are kept.")
+    evals: int = setting(
+        10, integer(1, 10000), "Evaluations per run, evenly spaced. The best weights are kept.", group="Evaluation"
+    )
     eval_chars: int | None = setting(
         None,
         integer(0, 10**12),
         "Validation characters per evaluation; 0 reads all. By default, all evaluations together read at most a tenth "
         "as many characters as training.",
+        group="Evaluation",
     )
     patience: int = setting(
-        0, integer(0, 10000), "Stop early after N evaluations in a row without improvement. 0 turns it off."
+        0,
+        integer(0, 10000),
+        "Stop early after N evaluations in a row without improvement. 0 turns it off.",
+        group="Limits",
     )
-    seed: int = setting(1, SEEDS, "Random seed. With --steps or --epochs, the same seed gives the same model.")
+    seed: int = setting(
+        1, SEEDS, "Random seed. With --steps or --epochs, the same seed gives the same model.", group="Reproducibility"
+    )
     threads: int = setting(
-        0, integer(0, 1024), "CPU cores to use; 0 uses all. Results are reproducible only with the same number."
+        0,
+        integer(0, 1024),
+        "CPU cores to use; 0 uses all. Results are reproducible only with the same number.",
+        group="Reproducibility",
     )
 
     def __post_init__(self) -> None:

@@ -16,33 +16,66 @@ class SamplingParams:
     then `top_k`, `typical`, `top_p` and `min_p`.
     """
 
-    length: int = setting(500, integer(0, 10**12), "Maximum number of characters to generate.", short="-n")
+    length: int = setting(
+        500, integer(0, 10**12), "Maximum number of characters to generate.", short="-n", group="Length"
+    )
     temperature: float = setting(
-        0.8, _TEMPERATURE, "Lower is safer, higher is wilder; 0 always picks the most likely character.", short="-t"
+        0.8,
+        _TEMPERATURE,
+        "Lower is safer, higher is wilder; 0 always picks the most likely character.",
+        short="-t",
+        group="Sampling",
     )
     temperature_at_start: float | None = setting(
-        None, _TEMPERATURE, "Temperature for the first character of each word and line. Defaults to --temperature."
+        None,
+        _TEMPERATURE,
+        "Temperature for the first character of each word and line. Defaults to --temperature.",
+        group="Sampling",
     )
-    top_k: int = setting(0, integer(0, 10**9), "Sample only from the N most likely characters. 0 turns it off.")
-    typical: float = setting(1.0, _MASS, "Locally typical sampling with this probability mass. 1 turns it off.")
+    top_k: int = setting(
+        0, integer(0, 10**9), "Sample only from the N most likely characters. 0 turns it off.", group="Sampling"
+    )
+    typical: float = setting(
+        1.0, _MASS, "Locally typical sampling with this probability mass. 1 turns it off.", group="Sampling"
+    )
     top_p: float = setting(
-        1.0, _MASS, "Nucleus sampling: keep the most likely characters, up to this probability mass. 1 turns it off."
+        1.0,
+        _MASS,
+        "Nucleus sampling: keep the most likely characters, up to this probability mass. 1 turns it off.",
+        group="Sampling",
     )
     min_p: float = setting(
-        0.0, number(0, 1), "Drop characters below X times the top probability. 0 turns it off. Try 0.02."
+        0.0,
+        number(0, 1),
+        "Drop characters below X times the top probability. 0 turns it off. Try 0.02.",
+        group="Sampling",
     )
     repetition_penalty: float = setting(
-        0.0, number(0, 1000), "Penalty in nats for each character that extends a repeat. Try 1 if the output loops."
+        0.0,
+        number(0, 1000),
+        "Penalty in nats for each character that extends a repeat. Try 1 if the output loops.",
+        group="Constraints",
     )
-    repetition_free: int = setting(16, integer(1, 2000), "Do not penalise repeats up to this length.")
+    repetition_free: int = setting(
+        16, integer(1, 2000), "Do not penalise repeats up to this length.", group="Constraints"
+    )
     stop: tuple[str, ...] = setting(
-        (), name("TEXT"), "Stop before this string (\\n is a newline). Can be given more than once.", multiple=True
+        (),
+        name("TEXT"),
+        "Stop before this string (\\n is a newline). Can be given more than once.",
+        multiple=True,
+        group="Length",
     )
-    keep_stop: bool = switch("Keep the stop string in the output.")
-    lines: int = setting(0, integer(0, 10**12), "Stop after N lines. 0 turns it off.")
-    pattern: str | None = setting(None, name("REGEX"), "Generate text that fully matches this regular expression.")
+    keep_stop: bool = switch("Keep the stop string in the output.", group="Length")
+    lines: int = setting(0, integer(0, 10**12), "Stop after N lines. 0 turns it off.", group="Length")
+    pattern: str | None = setting(
+        None, name("REGEX"), "Generate text that fully matches this regular expression.", group="Constraints"
+    )
     no_copy: int = setting(
-        0, integer(0, 10**6), "Never copy N characters in a row from --corpus. 0 turns it off. Try 20."
+        0,
+        integer(0, 10**6),
+        "Never copy N characters in a row from --corpus. 0 turns it off. Try 20.",
+        group="Constraints",
     )
 
     def __post_init__(self) -> None:

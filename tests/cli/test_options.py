@@ -50,22 +50,34 @@ def test_limit_given_as_a_flag_replaces_that_of_the_configuration(text_file, her
 
 
 def test_help_of_train_shows_ranges():
-    assert "[1 to 16384]" in help_of("train")
+    assert "[0 to 0.95; default 0]" in help_of("train")
+    assert "[above 0, at most 1; default 0.5]" in help_of("train")
 
 
 def test_help_of_train_shows_which_settings_are_chosen():
-    assert "an hour. [1 to 16384] [default: chosen to suit the corpus]" in help_of("train")
+    assert "an hour. [1 to 16384; default auto]" in help_of("train")
 
 
 def test_help_of_train_shows_the_default_time():
-    assert "[default: 2m]" in help_of("train")
+    assert "[default 2m]" in help_of("train")
+
+
+def test_help_lists_the_names_that_an_option_takes():
+    assert "--optimizer NAME" in help_of("train")
+    assert "[adam, rmsprop or sgd; default adam]" in help_of("train")
+
+
+def test_defaults_of_requests_are_formatted_like_those_of_settings():
+    assert "--top-p X" in help_of("sample")
+    assert "1 turns it off. [above 0, at most 1; default 1]" in help_of("sample")
+    assert "Model file to load. [default model.npz]" in help_of("sample")
 
 
 def test_help_of_train_shows_the_values_of_a_preset():
     text = help_of("train", "-c", "classic")
-    assert "[1 to 16384] [default: 100]" in text
-    assert "[default: 10000]" in text
-    assert "[default: chosen" not in text
+    assert "[1 to 16384; default 100]" in text
+    assert "[1 or more; default 10000]" in text
+    assert "default auto" not in text
 
 
 def test_help_refuses_an_unknown_preset():

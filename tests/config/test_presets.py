@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT
 
 from charlstm import Config, load_config
-from charlstm.config.presets import find_bundled, load_values, presets
+from charlstm.config.presets import find_bundled, load_values, presets, summarize_presets
 from charlstm.errors import UsageError
 
 DIRECTORY_ERROR = os.strerror(errno.EISDIR if os.name == "posix" else errno.EACCES)
@@ -29,6 +29,12 @@ def config_of(tmp_path: Path, text: str) -> Config:
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_loads(name):
     assert load_config(name) == Config().replace(**load_values(name))
+
+
+@pytest.mark.parametrize(("name", "summary"), summarize_presets().items())
+def test_every_preset_has_a_summary_that_fits_the_help(name, summary):
+    assert 10 <= len(summary) <= 32
+    assert summary in presets()[name].read_text(encoding="utf-8").splitlines()[0]
 
 
 @pytest.mark.parametrize("name", presets())
@@ -141,7 +147,7 @@ def test_invalid_rate_is_refused(value, tmp_path):
         ("model:\n  hiden_size: 3\n", r"line 2, column 3: unknown setting 'hiden_size'; did you mean hidden_size\?$"),
         ("train:\n  hidden_size: 3\n", r"line 2, column 3: hidden_size belongs under model:, not train:$"),
         ("train:\n  steps: 3\n  time: 3s\n", r"my\.yaml: steps and time are mutually exclusive; give only one of them$"),
-        ("train:\n  time: 90\n", r"line 2, column 3: time: 90 is not a duration with a unit, such as 90s, 10m or 1\.5h"),
+        ("train:\n  time: 90\n", r"line 2, column 3: time: 90 is not a duration with a unit, such as 90s, 10m or 1h30m"),
         ("train:\n  schedule: cosin\n", r"line 2, column 3: schedule: cosin is not one of cosine, linear, constant, step, plateau$"),
         ("train:\n  seed: '1'\n", r"line 2, column 3: seed: a quoted string is not an integer from 0 to "),
         ("data:\n  encoding: utf9\n", r"line 2, column 3: encoding: utf9 is not the name of a text encoding"),
