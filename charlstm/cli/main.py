@@ -16,7 +16,7 @@ from click.core import ParameterSource
 import charlstm
 from charlstm.cli.help import HelpGroup
 from charlstm.cli.options import request_options, setting_options
-from charlstm.cli.requests import PlayRequest, SampleRequest, ScoreRequest, TrainRequest
+from charlstm.cli.requests import PlayRequest, SampleRequest, ScoreRequest, TrainRequest, is_model
 from charlstm.cli.signals import StoppedError
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import LIMITS
@@ -180,7 +180,7 @@ def score(request: ScoreRequest) -> None:
     from charlstm.cli.score import print_score
 
     first, *texts = request.files
-    if _is_model(first):
+    if is_model(first):
         if not texts:
             raise UsageError(f"score needs a text after the model, as in `charlstm score {first} other.txt`")
         request = _with_model(dataclasses.replace(request, files=tuple(texts)), first)
@@ -218,16 +218,12 @@ def show_help(ctx: click.Context, command: str | None) -> None:
     click.echo(context.get_help())
 
 
-def _is_model(path: str) -> bool:
-    return path.lower().endswith(".npz")
-
-
 def _with_model(request: _Request, path: str | None) -> _Request:
     """Return a request for the model file that was given as an argument, if one was."""
     if path is None:
         return request
     ctx = click.get_current_context()
-    if not _is_model(path):
+    if not is_model(path):
         raise UsageError(
             f"{ctx.info_name} takes a model file (.npz), not {path}; if that is a model with another name, use --ckpt"
         )

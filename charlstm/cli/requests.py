@@ -161,5 +161,10 @@ class ScoreRequest:
             raise UsageError("--highlight cannot be used with --by, --baselines or --json: it prints the text only")
 
 
+def is_model(path: str) -> bool:
+    """Return whether an argument is a model file rather than a text, by its name."""
+    return path.lower().endswith(".npz")
+
+
 def _flag(name: str) -> str:
     return flag_of(name.removeprefix("as_"))

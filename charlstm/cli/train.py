@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.cli.output import Display, Log, SpikeDetector, say
-from charlstm.cli.requests import TrainRequest
+from charlstm.cli.requests import TrainRequest, is_model
 from charlstm.cli.resources import check_resources
 from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.summary import conclude, finish, introduce
@@ -172,7 +172,7 @@ def _warnings_to(say: Callable[[str], None]) -> Iterator[None]:
 def _check_paths(request: TrainRequest) -> None:
     """Reject files that cannot be written, or should not be, before anything is done."""
     out, corpus = request.output, request.corpus
-    if models := [path for path in corpus if path.lower().endswith(".npz")]:
+    if models := [path for path in corpus if is_model(path)]:
         raise UsageError(
             f"train takes texts, not models such as {models[0]}; to resume the run in it, name its text: "
             f"{shlex.join(['charlstm', 'train', 'corpus.txt', '-o', models[0], '--resume'])}"

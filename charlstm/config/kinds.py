@@ -16,7 +16,7 @@ _UNITS = {
     60: "m(?:in(?:ute)?s?)?",
     1: "s(?:ec(?:ond)?s?)?",
 }  # in seconds
-_DURATION = "".join(rf"(?:([0-9]+\.?[0-9]*|\.[0-9]+) *{unit} *)?" for unit in _UNITS.values())
+_DURATION = "".join(rf"(?:([0-9]+(?:\.[0-9]*)?|\.[0-9]+) *{unit} *)?" for unit in _UNITS.values())
 
 
 @dataclass(frozen=True)
