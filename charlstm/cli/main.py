@@ -180,6 +180,8 @@ def score(request: ScoreRequest) -> None:
     from charlstm.cli.score import print_score
 
     first, *texts = request.files
+    if misplaced := next(filter(is_model, texts), None):
+        raise UsageError(f"name one model, before the texts, as in `charlstm score {misplaced} other.txt`")
     if is_model(first):
         if not texts:
             raise UsageError(f"score needs a text after the model, as in `charlstm score {first} other.txt`")
