@@ -168,13 +168,14 @@ def score(request: ScoreRequest) -> None:
 
     Prints the loss in nats and bits per character (lower is better) and the perplexity per character. The recurrent
     state starts at zero and is not reset between lines or files; the first character is not scored. Characters outside
-    the vocabulary are skipped and counted. `-` reads standard input; several files are scored as one text.
+    the vocabulary are skipped and counted. `-` reads standard input. Several files are scored as one text.
 
     Examples:
     charlstm score model.npz other.txt
     charlstm score --ckpt model.npz --json - < other.txt
-    charlstm score other.txt --by line --sort
+    charlstm score other.txt --by line --sort --min-chars 20
     charlstm score other.txt --highlight --exact
+    charlstm score other.txt --highlight --color always
     charlstm score other.txt --encoding cp1252 --baselines corpus.txt
     """
     from charlstm.cli.score import print_score

@@ -44,7 +44,7 @@ class Display:
 
     def __init__(self, quiet: bool, val_loss: float | None = None) -> None:
         self.quiet = quiet
-        self._on_terminal = _is_terminal(sys.stderr)
+        self._on_terminal = is_terminal(sys.stderr)
         self._bar = _bar() if self._on_terminal and not quiet else None
         self._loss = math.nan  # smoothed
         self._val_loss = val_loss
@@ -164,8 +164,7 @@ def bits(nats: float) -> float:
 
 def as_json(value: Any, indent: int | None = None) -> str:
     """Return a JSON document, with null for numbers that are not finite, which JSON lacks."""
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
-    return json.dumps(finite, ensure_ascii=False, allow_nan=False, indent=indent)
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
 def _width() -> int:
@@ -202,11 +201,21 @@ def format_bits(losses: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {bits(loss):.3f}" for name, loss in losses.items())
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal that can show colours and move the cursor."""
     try:
         return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
     except ValueError:  # closed
         return False
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _bar() -> Any:

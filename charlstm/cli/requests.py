@@ -1,7 +1,9 @@
 """What each command is asked for: one frozen dataclass from the flags to the module that carries it out."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from charlstm.config.kinds import (
     check_settings,
@@ -21,7 +23,7 @@ from charlstm.sampling.params import SamplingParams
 
 _CHECKPOINT = setting("model.npz", name(), "Model file to load.", flag="--ckpt", group="Model")
 _JSON = switch("Print JSON.", flag="--json", group="Output")
-_NEEDS = {  # of `sample`
+_SAMPLE_NEEDS = {
     "cite": ("corpus",),
     "corpus": ("no_copy", "cite"),
     "encoding": ("corpus", "prime_file"),
@@ -31,6 +33,7 @@ _NEEDS = {  # of `sample`
     "probs": ("as_json",),
     "repetition_free": ("repetition_penalty",),
 }
+_SCORE_NEEDS = {"color": ("highlight",), "min_chars": ("by",), "sort": ("by",)}
 _EXCLUDES = {
     "beam": ("num", "best_of", "probs", "temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p"),
     "pattern": ("stop", "lines"),
@@ -101,13 +104,9 @@ class SampleRequest:
     def __post_init__(self) -> None:
         """Reject flags that would have no effect or contradict each other."""
         check_settings(self)
-        values = vars(self) | vars(self.params)
-        settings = (*settings_of(self.params), *settings_of(self))
-        given = {each.name for each in settings if values[each.name] != each.default}
+        given = _given(self.params) | _given(self)
+        _check_needs(given, _SAMPLE_NEEDS)
         for each in sorted(given):
-            needed = _NEEDS.get(each, ())
-            if needed and not given & set(needed):
-                raise UsageError(f"{_flag(each)} needs {' or '.join(map(_flag, needed))}")
             for other in sorted(given & set(_EXCLUDES.get(each, ()))):
                 raise UsageError(f"{_flag(each)} cannot be used with {_flag(other)}{_REASONS.get(each, '')}")
 
@@ -147,16 +146,27 @@ class ScoreRequest:
         group="Evaluation",
     )
     sort: bool = switch("With --by, list the worst-predicted parts first.", group="Evaluation")
+    min_chars: int = setting(
+        2,
+        integer(0, 10**12),
+        "With --by, leave out parts with fewer than N scored characters. The default leaves out blank lines.",
+        group="Evaluation",
+    )
     highlight: bool = switch(
         "Print the text, not the scores, with poorly predicted characters in colour.", group="Output"
+    )
+    color: str = setting(
+        "auto",
+        one_of("auto", "always", "never"),
+        "When --highlight uses colour. auto: on a terminal, unless NO_COLOR is set.",
+        group="Output",
     )
     exact: bool = switch("Read the text in a single stream instead of up to 64. Slower, but exact.", group="Evaluation")
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
 
     def __post_init__(self) -> None:
-        if self.sort and not self.by:
-            raise UsageError("--sort needs --by")
+        _check_needs(_given(self), _SCORE_NEEDS)
         if self.highlight and (self.by or self.baselines is not None or self.as_json):
             raise UsageError("--highlight cannot be used with --by, --baselines or --json: it prints the text only")
 
@@ -164,6 +174,18 @@ class ScoreRequest:
 def is_model(path: str) -> bool:
     """Return whether an argument is a model file rather than a text, by its name."""
     return path.lower().endswith(".npz")
+
+
+def _given(section: Any) -> set[str]:
+    """Return the names of the settings that differ from their defaults."""
+    return {each.name for each in settings_of(section) if getattr(section, each.name) != each.default}
+
+
+def _check_needs(given: set[str], needs: Mapping[str, tuple[str, ...]]) -> None:
+    """Reject a flag without one of the flags that it needs."""
+    for each in sorted(given & needs.keys()):
+        if not given & set(needs[each]):
+            raise UsageError(f"{_flag(each)} needs {' or '.join(map(_flag, needs[each]))}")
 
 
 def _flag(name: str) -> str:

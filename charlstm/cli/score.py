@@ -4,23 +4,35 @@ import io
 import math
 import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint
-from charlstm.cli.output import as_json, format_bits, say
+from charlstm.cli.output import as_json, format_bits, is_terminal, say
 from charlstm.cli.requests import ScoreRequest
 from charlstm.errors import CharlstmError, printable, shorten
 from charlstm.sampling.language_model import LanguageModel, Score
 from charlstm.text.baselines import baseline_losses
+from charlstm.text.corpus import corpus_from_text
 from charlstm.text.reader import read_corpus
 
 _SHOWN_CHARS = 80
-_COLOURS = (None, 229, 221, 214, 208, 196)  # of the 256 of a terminal, from yellow to red
-_BITS_PER_COLOUR = 2
+_STYLES = ("", "38;5;136", "38;5;166", "38;5;160", "1;38;5;160", "1;4;38;5;160")  # readable on black and on white
+_BITS_PER_STYLE = 2
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A file, or a line or a document in it."""
+
+    file: str
+    number: int | None  # of the line or document, from 1; None for a file
+    score: Score
 
 
 @QUIET
@@ -31,71 +43,78 @@ def print_score(request: ScoreRequest) -> None:
     model, encoding = run.model, request.encoding or run.config.data.encoding
     score = model.score(*(read_corpus(file, encoding) for file in request.files), exact=request.exact)
     losses = {} if request.baselines is None else _baselines(request.baselines, encoding, score, model)
-    parts = _split(score, request.files, request.by) if request.by else []
-    if request.sort:
-        parts.sort(key=lambda part: -part[1].nats_per_char)
-    if request.as_json:
-        _print_json(score, losses, parts, with_parts=bool(request.by))
-    elif request.highlight:
-        print(_colour(score), end="")
-        if score.unknown_chars:
-            say(f"Unknown characters skipped: {score.unknown_chars:,}")
+    if request.highlight:
+        _print_highlighted(score, request.color)
+    elif request.as_json:
+        _print_json(score, losses, request)
     else:
-        _print_text(score, losses, parts)
+        _print_text(score, losses, request)
 
 
-def _print_text(score: Score, losses: dict[str, float], parts: list[tuple[str, Score]]) -> None:
-    left_out = f"; unknown characters skipped: {score.unknown_chars:,}" if score.unknown_chars else ""
+def _print_text(score: Score, losses: dict[str, float], request: ScoreRequest) -> None:
+    skipped = f"; unknown characters skipped: {score.unknown_chars:,}" if score.unknown_chars else ""
     print(f"{score.nats_per_char:.4f} nats, {score.bpc:.4f} bits per character, perplexity {score.perplexity:.3f}")
-    print(f"over {score.chars:,} characters{left_out}")
+    print(f"over {score.chars:,} characters{skipped}")
     if losses:
         print(f"baselines, in bits per character: {format_bits(losses)}")
-    for where, part in parts:
-        text = printable(shorten(part.text, _SHOWN_CHARS))
-        print(f"{part.bpc:9.4f} {part.chars:>9,}  {printable(where)}: {text}")
+    for part in _list_parts(score, request):
+        bpc = f"{part.score.bpc:.4f}" if part.score.chars else "-"
+        print(f"{bpc:>9} {part.score.chars:>9,}  {_describe_part(part, len(request.files))}")
 
 
-def _print_json(score: Score, losses: dict[str, float], parts: list[tuple[str, Score]], *, with_parts: bool) -> None:
-    values: dict[str, Any] = {
+def _describe_part(part: _Part, files: int) -> str:
+    """Return where a part is, and how it begins."""
+    names = [] if part.number and files == 1 else [printable(part.file)]
+    numbers = [str(part.number)] if part.number else []
+    return f"{':'.join(names + numbers)}: {printable(shorten(part.score.text, _SHOWN_CHARS))}"
+
+
+def _print_json(score: Score, losses: dict[str, float], request: ScoreRequest) -> None:
+    values = _loss_values(score)
+    values["perplexity"] = score.perplexity
+    if losses:
+        values["baselines_nats_per_char"] = losses
+    if request.by:
+        values["parts"] = [_part_values(part, request.by) for part in _list_parts(score, request)]
+    print(as_json(values, indent=2))
+
+
+def _loss_values(score: Score) -> dict[str, Any]:
+    return {
         "chars": score.chars,
         "nats_per_char": score.nats_per_char,
         "bpc": score.bpc,
-        "perplexity": score.perplexity,
         "unknown_chars": score.unknown_chars,
     }
-    if losses:
-        values["baselines_nats_per_char"] = losses
-    if with_parts:
-        values["parts"] = [
-            {
-                "where": where,
-                "chars": part.chars,
-                "nats_per_char": part.nats_per_char,
-                "bpc": part.bpc,
-                "text": part.text,
-            }
-            for where, part in parts
-        ]
-    print(as_json(values, indent=2))
+
+
+def _part_values(part: _Part, by: str) -> dict[str, Any]:
+    """Return a part as JSON values. The text of a file is left out: it can be a whole book."""
+    if part.number is None:
+        return {"file": part.file, **_loss_values(part.score)}
+    return {"file": part.file, by: part.number, **_loss_values(part.score), "text": part.score.text}
 
 
 def _baselines(path: str, encoding: str, score: Score, model: LanguageModel) -> dict[str, float]:
     train_ids, _ = read_corpus(path, encoding).encode_with(model.vocab)
     if not len(train_ids):
         raise CharlstmError(f"--baselines {path}: none of its characters are in the model's vocabulary")
-    return baseline_losses(train_ids, score.ids, model.vocab)
+    ids, _ = corpus_from_text(score.text).encode_with(model.vocab)
+    return baseline_losses(train_ids, ids, model.vocab)
 
 
-def _split(score: Score, files: Sequence[str], by: str) -> list[tuple[str, Score]]:
-    """Return the parts of the texts, each with its name: a file, or the number of a line or document in it."""
-    names, lengths, text, start = [], [], score.text, 0
-    for file, file_length in zip(files, score.lengths, strict=True):
-        pieces = _cut(text[start : start + file_length], by)
-        lengths += [len(piece) for piece in pieces]
-        for n in range(1, len(pieces) + 1):
-            names.append(file if by == "file" else f"{file}:{n}" if len(files) > 1 else str(n))
-        start += file_length
-    return list(zip(names, score.split(lengths), strict=True))
+def _list_parts(score: Score, request: ScoreRequest) -> list[_Part]:
+    """Return the parts that `request` asks for, in its order."""
+    if not request.by:
+        return []
+    parts = []
+    for file, whole in zip(request.files, score.split(score.lengths), strict=True):
+        pieces = whole.split([len(piece) for piece in _cut(whole.text, request.by)])
+        parts += [_Part(file, None if request.by == "file" else n, piece) for n, piece in enumerate(pieces, 1)]
+    parts = [part for part in parts if part.score.chars >= request.min_chars]
+    if request.sort:
+        parts.sort(key=lambda part: -part.score.nats_per_char if part.score.chars else math.inf)
+    return parts
 
 
 def _cut(text: str, by: str) -> list[str]:
@@ -106,15 +125,24 @@ def _cut(text: str, by: str) -> list[str]:
     )
 
 
-def _colour(score: Score) -> str:
-    """Return the text for a terminal, with badly predicted characters coloured from yellow to red."""
+def _print_highlighted(score: Score, color: str) -> None:
+    """Print the text, with badly predicted characters coloured from amber to bold red."""
     shown = [c if c in "\n\t" else printable(c) for c in score.text]
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return "".join(shown)
-    bits = score.losses / math.log(2)
-    levels = [0, *np.minimum(bits / _BITS_PER_COLOUR, len(_COLOURS) - 1).astype(int).tolist()]
-    pieces = []
+    print("".join(_colour(shown, score) if _use_colour(color) else shown), end="")
+    if score.unknown_chars:
+        sys.stdout.write("" if score.text.endswith("\n") else "\n")
+        sys.stdout.flush()
+        say(f"Unknown characters skipped: {score.unknown_chars:,}")
+
+
+def _use_colour(color: str) -> bool:
+    return color == "always" or (color == "auto" and is_terminal(sys.stdout) and not os.environ.get("NO_COLOR"))
+
+
+def _colour(shown: Sequence[str], score: Score) -> Iterator[str]:
+    """Yield characters with escapes that give each the style of its loss."""
+    bits = np.nan_to_num(score.losses) / math.log(2)
+    levels = np.minimum(bits / _BITS_PER_STYLE, len(_STYLES) - 1).astype(int).tolist()
     for level, group in groupby(zip(levels, shown, strict=True), key=lambda pair: pair[0]):
         characters = "".join(c for _, c in group)
-        pieces.append(f"\x1b[38;5;{_COLOURS[level]}m{characters}\x1b[0m" if level else characters)
-    return "".join(pieces)
+        yield f"\x1b[{_STYLES[level]}m{characters}\x1b[0m" if level else characters

@@ -5,14 +5,16 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from charlstm.arrays import Floats, Ids
+from charlstm.arrays import Bools, Floats, Ids
 from charlstm.config.settings import SEEDS
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.char_lstm import CharLSTM
+from charlstm.network.cores import blas_threads
 from charlstm.network.evaluation import char_losses, eval_streams
 from charlstm.sampling.generate import Prefix, Sampler, read_prime
 from charlstm.sampling.params import SamplingParams
@@ -25,34 +27,34 @@ Seed = int | Sequence[int] | None
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How well a model predicts a text, without the characters that are not in its vocabulary.
+    """How well a model predicts a text.
 
-    The first character of a text has no loss: it only starts the state.
+    Two kinds of characters have no loss: unknown ones, which the model skips, and the first known one, which only
+    starts the state.
     """
 
-    ids: Ids  # of the text
-    losses: Floats  # of each character but the first, in nats
-    unknown_chars: int  # left out
-    vocab: Vocab
+    text: str
+    losses: Floats  # of each character, in nats; NaN for those without [n]
+    known: Bools  # which characters are in the vocabulary [n]
     lengths: tuple[int, ...]  # of the texts that were scored as one
 
     def __repr__(self) -> str:
         return f"Score({self.nats_per_char:.4f} nats per character over {self.chars:,} characters)"
 
-    @property
-    def text(self) -> str:
-        """The text, without unknown characters."""
-        return self.vocab.decode(self.ids)
-
-    @property
+    @cached_property
     def chars(self) -> int:
         """Characters predicted."""
-        return len(self.losses)
+        return int(np.count_nonzero(~np.isnan(self.losses)))
 
     @property
+    def unknown_chars(self) -> int:
+        """Characters skipped."""
+        return int(np.count_nonzero(~self.known))
+
+    @cached_property
     def nats_per_char(self) -> float:
-        """Mean loss in nats; 0 if no character is predicted."""
-        return float(self.losses.mean(dtype=np.float64)) if self.chars else 0.0
+        """Mean loss in nats; NaN if no character is predicted."""
+        return float(np.nanmean(self.losses, dtype=np.float64)) if self.chars else math.nan
 
     @property
     def bpc(self) -> float:
@@ -62,22 +64,15 @@ class Score:
     @property
     def perplexity(self) -> float:
         """The exponential of the mean loss."""
-        return math.exp(self.nats_per_char) if self.nats_per_char < 700 else math.inf
+        return math.inf if self.nats_per_char >= 700 else math.exp(self.nats_per_char)
 
     def split(self, lengths: Sequence[int]) -> "list[Score]":
         """Return the scores of consecutive pieces of the text, given their lengths, which add up to it."""
         edges = np.cumsum([0, *lengths]).tolist()
-        if edges[-1] != len(self.ids):
-            raise ValueError(f"the lengths add up to {edges[-1]}, but the text has {len(self.ids)} characters")
-        first = len(self.ids) - len(self.losses)  # 1 for a whole text, whose first character has no loss
+        if edges[-1] != len(self.text):
+            raise ValueError(f"the lengths add up to {edges[-1]}, but the text has {len(self.text)} characters")
         return [
-            Score(
-                self.ids[start:stop],
-                self.losses[max(start - first, 0) : max(stop - first, 0)],
-                0,
-                self.vocab,
-                (stop - start,),
-            )
+            Score(self.text[start:stop], self.losses[start:stop], self.known[start:stop], (stop - start,))
             for start, stop in itertools.pairwise(edges)
         ]
 
@@ -129,31 +124,46 @@ class LanguageModel:
             UsageError: a value of `params` is out of range.
             CharlstmError: no character is allowed, or the predictions are not finite.
         """
-        return "".join(self.stream(prime, seed=seed, corpus=corpus, **params))
+        with blas_threads(1):
+            return "".join(self.stream(prime, seed=seed, corpus=corpus, **params))
 
     def score(self, *texts: Text, exact: bool = False) -> Score:
         """Return how well the model predicts a text.
 
-        Unknown characters are left out and counted. Line endings are converted to LF.
+        Unknown characters are skipped and counted. Line endings are converted to LF.
 
         Args:
-            texts: one, or several that are read as one; at least two known characters in all.
+            texts: one, or several that are read as one, with a newline added to any but the last that does not end with
+                one; at least two known characters in all.
             exact: read the text in one stream, which is slow, instead of up to 64; see `evaluate`.
 
         Raises:
             CharlstmError: the text is too short, or the predictions are not finite.
         """
-        encoded = [_as_corpus(text).encode_with(self.vocab) for text in texts]
-        ids = np.concatenate([ids for ids, _ in encoded]) if encoded else self.vocab.encode("")
-        unknown = sum(unknown for _, unknown in encoded)
+        pieces = self._read_texts(texts)
+        marked = np.concatenate([self.vocab.encode(""), *(ids for _, ids in pieces)])
+        known = marked < len(self.vocab)
+        ids = marked[known]
         if len(ids) < 2:
             raise CharlstmError(f"need at least 2 known characters to score, got {len(ids)}")
-        with np.errstate(over="ignore", invalid="ignore"):
-            losses = char_losses(self.network, ids, 1 if exact else eval_streams(ids))
-        score = Score(ids, losses, unknown, self.vocab, tuple(len(ids) for ids, _ in encoded))
-        if not math.isfinite(score.nats_per_char):
+        with np.errstate(over="ignore", invalid="ignore"), blas_threads(1):
+            found = char_losses(self.network, ids, 1 if exact else eval_streams(ids))
+        if not np.isfinite(found).all():
             raise CharlstmError("the weights have overflowed; predictions are not finite")
-        return score
+        losses = np.full(len(marked), np.nan, np.float32)
+        losses[np.flatnonzero(known)[1:]] = found
+        return Score("".join(text for text, _ in pieces), losses, known, tuple(len(text) for text, _ in pieces))
+
+    def _read_texts(self, texts: Sequence[Text]) -> list[tuple[str, Ids]]:
+        """Return texts with their ids, V for unknown characters; with a known newline between them."""
+        pieces = []
+        for left, text in zip(reversed(range(len(texts))), texts, strict=True):
+            corpus = _as_corpus(text)
+            content, ids = corpus.text, corpus.mark_unknown(self.vocab)
+            if left and content and not content.endswith("\n") and "\n" in self.vocab.characters:
+                content, ids = content + "\n", np.append(ids, self.vocab.encode("\n"))
+            pieces.append((content, ids))
+        return pieces
 
     def score_lines(self, text: Text, *, exact: bool = False) -> list[Score]:
         """Return the score of each line of a text, each given the lines before it."""

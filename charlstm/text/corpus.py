@@ -53,6 +53,12 @@ class Corpus:
     def __repr__(self) -> str:
         return f"Corpus({len(self.ids):,} characters, {len(self.vocab)} distinct)"
 
+    @property
+    def text(self) -> str:
+        """The text as a string."""
+        chunks = range(0, len(self.ids), _CHUNK)  # decoding all ids at once would take 20 bytes per character
+        return "".join(self.vocab.decode(self.ids[start : start + _CHUNK]) for start in chunks)
+
     def split(self, val_fraction: float) -> Dataset:
         """Return the corpus with the last `val_fraction` of it held out for validation (views)."""
         train_chars = len(self.ids) - int(len(self.ids) * val_fraction)

@@ -37,6 +37,7 @@ def test_losses_are_formatted_in_bits():
 
 def test_json_has_null_for_what_is_not_finite():
     assert json.loads(as_json({"a": math.inf, "b": math.nan, "c": 1.5})) == {"a": None, "b": None, "c": 1.5}
+    assert json.loads(as_json({"a": [{"b": math.nan}, 1]})) == {"a": [{"b": None}, 1]}
 
 
 def test_messages_are_escaped_line_by_line(capsys):

@@ -113,9 +113,18 @@ def test_invalid_value_is_rejected_by_name(name, value):
         request(**{name: value})
 
 
-def test_sort_needs_by():
-    with pytest.raises(UsageError, match=r"^--sort needs --by$"):
-        ScoreRequest(("corpus.txt",), sort=True)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sort": True}, "--sort needs --by"),
+        ({"min_chars": 5}, "--min-chars needs --by"),
+        ({"color": "always"}, "--color needs --highlight"),
+    ],
+    ids=str,
+)
+def test_score_flag_without_effect_is_rejected(values, message):
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        ScoreRequest(("corpus.txt",), **values)
 
 
 @pytest.mark.parametrize("values", [{"by": "line"}, {"baselines": "corpus.txt"}, {"as_json": True}], ids=str)
@@ -125,5 +134,5 @@ def test_highlight_excludes_other_output(values):
 
 
 def test_highlight_and_sort_are_accepted_alone():
-    assert ScoreRequest(("corpus.txt",), highlight=True, exact=True)
+    assert ScoreRequest(("corpus.txt",), highlight=True, color="never", exact=True)
     assert ScoreRequest(("corpus.txt",), by="line", sort=True, as_json=True)

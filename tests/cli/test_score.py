@@ -4,10 +4,12 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 from helpers import TEXT, begin, error_line
 
 from charlstm import Config
+from charlstm.cli.score import _STYLES
 
 OTHER = "1 times 2 is 2.\n\n5 times 6 is 30.\n7 times 8\n"
 
@@ -37,42 +39,70 @@ def score(directory, here):
 
 @pytest.mark.parametrize(("by", "count"), [("file", 2), ("line", 404), ("document", 3)])
 def test_parts_add_up_to_the_whole(by, count, score):
-    values = json.loads(score("corpus.txt", "other.txt", "--by", by, "--json"))
+    values = json.loads(score("corpus.txt", "other.txt", "--by", by, "--json", "--min-chars", 0))
     parts = values["parts"]
     assert len(parts) == count
-    assert "".join(part["text"] for part in parts) == TEXT + OTHER
+    if by != "file":
+        assert "".join(part["text"] for part in parts) == TEXT + OTHER
     assert sum(part["chars"] for part in parts) == values["chars"]
     total = sum(part["chars"] * part["nats_per_char"] for part in parts)
     assert total / values["chars"] == pytest.approx(values["nats_per_char"])
 
 
 @pytest.mark.parametrize(
-    ("files", "by", "names"),
+    ("files", "by", "numbers"),
     [
-        (["other.txt"], "line", ["1", "2", "3", "4"]),
-        (["other.txt"], "document", ["1", "2"]),
-        (["other.txt"], "file", ["other.txt"]),
-        (["other.txt", "other.txt"], "document", ["other.txt:1", "other.txt:2"] * 2),
-        (["other.txt", "corpus.txt"], "file", ["other.txt", "corpus.txt"]),
+        (["other.txt"], "line", [1, 3, 4]),
+        (["other.txt"], "document", [1, 2]),
+        (["other.txt"], "file", [None]),
+        (["other.txt", "other.txt"], "document", [1, 2, 1, 2]),
+        (["other.txt", "corpus.txt"], "file", [None, None]),
     ],
 )
-def test_parts_are_numbered_within_their_file(files, by, names, score):
+def test_parts_in_json_have_their_file_and_number(files, by, numbers, score):
     parts = json.loads(score(*files, "--by", by, "--json"))["parts"]
-    assert [part["where"] for part in parts] == names
+    assert [part.get(by) if by != "file" else None for part in parts] == numbers
+    assert [part["file"] for part in parts] == [file for file in files for _ in range(len(parts) // len(files))]
+    assert all(("text" in part) == (by != "file") for part in parts)
 
 
-def test_parts_are_printed_with_their_bits_and_text(score):
-    parts = json.loads(score("other.txt", "--by", "line", "--json"))["parts"]
-    assert score("other.txt", "--by", "line").splitlines()[2:] == [
-        f"{part['bpc']:9.4f} {part['chars']:>9}  {part['where']}: " + part["text"].replace("\n", "\\n")
+@pytest.mark.parametrize(("files", "where"), [(["other.txt"], ""), (["other.txt"] * 2, "other.txt:")], ids=str)
+def test_parts_are_printed_with_their_bits_and_text(files, where, score):
+    parts = json.loads(score(*files, "--by", "line", "--json"))["parts"]
+    assert score(*files, "--by", "line").splitlines()[2:] == [
+        f"{part['bpc']:9.4f} {part['chars']:>9}  {where}{part['line']}: " + part["text"].replace("\n", "\\n")
         for part in parts
     ]
 
 
-def test_file_of_unknown_characters_is_an_empty_part(score, directory):
+def test_unknown_characters_stay_in_the_text_of_parts(score, directory):
+    (directory / "snow.txt").write_text("1 times 2\n3 ☃imes 4\n", encoding="utf-8")
+    (_, part) = json.loads(score("snow.txt", "--by", "line", "--json"))["parts"]
+    assert (part["text"], part["chars"], part["unknown_chars"]) == ("3 ☃imes 4\n", 9, 1)
+    assert "2: 3 ☃imes 4\\n" in score("snow.txt", "--by", "line")
+
+
+def test_part_without_scored_characters_has_no_loss_and_comes_last(score, directory):
+    (directory / "short.txt").write_text("1☃☃☃\n2 times 3\n4 times 5\n", encoding="utf-8")
     (directory / "none.txt").write_text("ÄÖÜ", encoding="utf-8")
-    parts = json.loads(score("none.txt", "corpus.txt", "--by", "file", "--json"))["parts"]
-    assert [part["chars"] for part in parts] == [0, len(TEXT) - 1]
+    flags = ("none.txt", "short.txt", "--by", "line", "--sort", "--min-chars", 0)
+    *others, last = json.loads(score(*flags, "--json"))["parts"]
+    assert (last["chars"], last["nats_per_char"], last["bpc"], last["text"]) == (0, None, None, "ÄÖÜ\n")
+    assert all(part["chars"] for part in others)
+    assert score(*flags).splitlines()[-1] == "        -         0  none.txt:1: ÄÖÜ\\n"
+
+
+@pytest.mark.parametrize(("flags", "lines"), [([], [1, 3]), (["--min-chars", 0], [1, 2, 3]), (["--min-chars", 9], [1])])
+def test_min_chars_leaves_out_short_parts_and_by_default_blank_lines(flags, lines, score, directory):
+    (directory / "blank.txt").write_text("1 times 2\n\n12\n")
+    parts = json.loads(score("blank.txt", "--by", "line", "--json", *flags))["parts"]
+    assert [part["line"] for part in parts] == lines
+
+
+def test_lines_of_files_without_a_final_newline_are_not_joined(score, directory):
+    (directory / "open.txt").write_text("1 times 2")
+    parts = json.loads(score("open.txt", "open.txt", "--by", "line", "--json"))["parts"]
+    assert [(part["line"], part["text"]) for part in parts] == [(1, "1 times 2\n"), (1, "1 times 2")]
 
 
 def test_documents_keep_their_indentation(score, directory):
@@ -124,7 +154,7 @@ def odd(directory):
 
 def without_colours(text):
     """Return a text without the escapes of the command's colours."""
-    return re.sub(r"\x1b\[(38;5;\d+|0)m", "", text)
+    return re.sub(r"\x1b\[[\d;]+m", "", text)
 
 
 @pytest.fixture(autouse=True)
@@ -135,36 +165,66 @@ def colour(monkeypatch):
 
 
 def test_badly_predicted_characters_are_coloured(score, odd):
-    coloured = score(odd, "--highlight")
+    coloured = score(odd, "--highlight", "--color", "always")
     assert without_colours(coloured) == "1 times 2 is 2.\nsss\n"
-    assert coloured.count("\x1b[38;5;") > 1
+    assert coloured.count("38;5;") > 1
 
 
 def test_worse_predicted_characters_are_redder(score, odd, trained):
-    losses = [0.0, *(trained.model.score("1 times 2 is 2.\nsss\n").losses / math.log(2)).tolist()]
-    colours = {0: None, 1: "229", 2: "221", 3: "214", 4: "208", 5: "196"}
-    shown: list[str | None] = []
-    colour = None
-    for escape, character in re.findall(r"\x1b\[((?:38;5;)?\d+)m|((?s:.))", score(odd, "--highlight")):
+    losses = np.nan_to_num(trained.model.score("1 times 2 is 2.\nsss\n").losses) / math.log(2)
+    styles = {0: "0", 1: "38;5;136", 2: "38;5;166", 3: "38;5;160", 4: "1;38;5;160", 5: "1;4;38;5;160"}
+    shown, style = [], "0"
+    for escape, character in re.findall(r"\x1b\[([\d;]+)m|((?s:.))", score(odd, "--highlight", "--color", "always")):
+        style = escape or style
         if character:
-            shown.append(colour)
-        else:
-            colour = None if escape == "0" else escape.removeprefix("38;5;")
-    assert shown == [colours[min(int(bits // 2), 5)] for bits in losses]
+            shown.append(style)
+    assert shown == [styles[min(int(bits // 2), 5)] for bits in losses]
 
 
-@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_environment_turns_colours_off(name, value, score, odd, monkeypatch):
-    monkeypatch.setenv(name, value)
-    assert score(odd, "--highlight") == "1 times 2 is 2.\nsss\n"
+def luminance(colour):
+    """Return the relative luminance of one of the 216 colours of the terminal's cube, as WCAG 2 defines it."""
+    levels = [(0, 95, 135, 175, 215, 255)[(colour - 16) // 6**k % 6] / 255 for k in (2, 1, 0)]
+    linear = [level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("name", ["", "NO_COLOR"])
-def test_control_characters_are_escaped_except_tabs(name, directory, here, monkeypatch):
+def test_colours_are_readable_on_black_and_on_white():
+    colours = {int(style.rpartition(";")[2]) for style in _STYLES if style}
+    assert len(colours) >= 3
+    for colour in colours:
+        assert (luminance(colour) + 0.05) / 0.05 > 3
+        assert 1.05 / (luminance(colour) + 0.05) > 3
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "color", "coloured"),
+    [
+        (False, {}, "auto", False),
+        (True, {}, "auto", True),
+        (True, {"NO_COLOR": "1"}, "auto", False),
+        (True, {"TERM": "dumb"}, "auto", False),
+        (False, {"NO_COLOR": "1", "TERM": "dumb"}, "always", True),
+        (True, {}, "never", False),
+    ],
+    ids=str,
+)
+def test_colour_is_for_terminals_unless_set(terminal, environment, color, coloured, score, odd, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    assert ("\x1b" in score(odd, "--highlight", "--color", color)) == coloured
+
+
+@pytest.mark.parametrize("color", ["always", "never"])
+def test_control_characters_are_escaped_except_tabs(color, directory, here):
     begin(Config().replace(hidden_size=4), "a\tb \x1b\xa0\n" * 50).save(directory / "odd.npz")
     (directory / "seen.txt").write_text("a\t☃\x1b[31m\n", encoding="utf-8")
-    if name:
-        monkeypatch.setenv(name, "1")
-    done = here("score", "--ckpt", "odd.npz", "seen.txt", "--highlight")
-    assert without_colours(done.stdout) == "a\t\\x1b\n"
+    done = here("score", "--ckpt", "odd.npz", "seen.txt", "--highlight", "--color", color)
+    assert without_colours(done.stdout) == "a\t☃\\x1b[31m\n"
     assert done.stderr == "Unknown characters skipped: 5\n"
+
+
+def test_highlighted_text_ends_its_line_before_a_report(directory, here):
+    (directory / "open.txt").write_text("1 ☃ 2", encoding="utf-8")
+    done = here("score", "open.txt", "--highlight")
+    assert (done.stdout, done.stderr) == ("1 ☃ 2\n", "Unknown characters skipped: 1\n")

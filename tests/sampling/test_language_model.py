@@ -9,6 +9,7 @@ import reference
 from helpers import TEXT, begin
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from charlstm import CharlstmError, Config, LanguageModel, SamplingParams, corpus_from_text
 from charlstm.errors import UsageError
@@ -106,7 +107,7 @@ def test_score_equals_naive_computation():
     params = {name: array.astype(np.float64) for name, array in model.network.params.items()}
     expected, _, _ = reference.losses(params, 2, ids.tolist(), zeros, zeros)
     score = model.score(text)
-    np.testing.assert_allclose(score.losses, expected, rtol=1e-4)
+    np.testing.assert_allclose(score.losses[1:], expected, rtol=1e-4)
     assert score.nats_per_char == pytest.approx(np.mean(expected), rel=1e-5)
 
 
@@ -117,31 +118,55 @@ def test_exact_score_equals_evaluate(trained):
 
 def test_score_of_many_streams_equals_exact_score(trained):
     score, exact = trained.model.score(TEXT), trained.model.score(TEXT, exact=True)
-    assert not np.array_equal(score.losses, exact.losses)  # several streams were used
+    assert not np.array_equal(score.losses[1:], exact.losses[1:])  # several streams were used
     assert score.nats_per_char == pytest.approx(exact.nats_per_char, abs=1e-3)
 
 
 def test_units_of_score_agree(trained):
     score = trained.model.score(TEXT)
-    assert score.nats_per_char == pytest.approx(score.losses.mean(dtype=np.float64))
+    assert score.nats_per_char == pytest.approx(score.losses[1:].mean(dtype=np.float64))
     assert score.bpc == pytest.approx(score.nats_per_char / math.log(2))
     assert score.perplexity == pytest.approx(math.exp(score.nats_per_char))
 
 
-def test_huge_loss_has_infinite_perplexity(trained):
-    vocab = trained.model.vocab
-    assert Score(vocab.encode("12"), np.array([1e5], np.float32), 0, vocab, (2,)).perplexity == math.inf
+def test_huge_loss_has_infinite_perplexity():
+    assert Score("12", np.array([np.nan, 1e5], np.float32), np.ones(2, bool), (2,)).perplexity == math.inf
 
 
 def test_first_character_is_not_predicted(trained):
-    assert trained.model.score("1 times 2").chars == 8
+    score = trained.model.score("1 times 2")
+    assert score.chars == 8
+    assert np.isnan(score.losses).tolist() == [True] + [False] * 8
 
 
-def test_unknown_characters_are_left_out_and_counted(trained):
-    score = trained.model.score("1 ☃times é2☃\n")
-    assert score.unknown_chars == 3
-    assert score.text == "1 times 2\n"
-    np.testing.assert_array_equal(score.losses, trained.model.score("1 times 2\n").losses)
+def test_unknown_characters_are_skipped_and_counted_and_kept_in_the_text(trained):
+    text = "☃1 ☃times é2☃\n"
+    score = trained.model.score(text)
+    assert score.unknown_chars == 4
+    assert (score.text, score.lengths, len(score.losses)) == (text, (14,), 14)
+    known = [character not in "☃é" for character in text]
+    assert score.known.tolist() == known
+    np.testing.assert_array_equal(score.losses[known], trained.model.score("1 times 2\n").losses)
+    assert np.isnan(score.losses[np.logical_not(known)]).all()
+
+
+def test_blas_has_one_thread_while_scoring_and_generating(trained, monkeypatch):
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    def note(*arguments):
+        seen.append(threads())
+        raise InterruptedError
+
+    seen: list[set[int]] = []
+    monkeypatch.setattr("charlstm.sampling.language_model.char_losses", note)
+    monkeypatch.setattr(LanguageModel, "stream", lambda *arguments, **params: (note() for _ in range(1)))
+    with threadpool_limits(2, "blas"):
+        for use in (trained.model.score, trained.model.generate):
+            with pytest.raises(InterruptedError):
+                use(TEXT)
+            assert threads() == {2}
+    assert seen == [{1}, {1}]
 
 
 def test_corpus_of_another_vocabulary_is_scored_by_its_characters(trained):
@@ -150,7 +175,7 @@ def test_corpus_of_another_vocabulary_is_scored_by_its_characters(trained):
     known = "".join(character for character in OTHER if character in vocab.characters)
     assert not np.array_equal(corpus.ids[: len(known)], vocab.encode(known))
     score = trained.model.score(corpus)
-    assert score.text == known
+    assert score.text == OTHER
     assert score.unknown_chars == len(OTHER) - len(known) > 0
     assert score.nats_per_char == pytest.approx(evaluate(trained.model.network, vocab.encode(known)))
 
@@ -173,11 +198,18 @@ def test_newlines_are_converted_before_scoring(trained):
     assert (score.text, score.unknown_chars) == ("1 times 2\n3 times 4\n5\n", 0)
 
 
-def test_several_texts_are_scored_as_one(trained):
-    together, whole = trained.model.score("1 times ☃", "2", "\n3 times 4"), trained.model.score("1 times 2\n3 times 4")
-    np.testing.assert_array_equal(together.losses, whole.losses)
-    assert together.lengths == (8, 1, 10)
+def test_several_texts_are_scored_as_one_with_newlines_between_them(trained):
+    together = trained.model.score("1 times ☃", "2\n", "", corpus_from_text("3 times"), "4")
+    assert together.text == "1 times ☃\n2\n3 times\n4"
+    assert together.lengths == (10, 2, 0, 8, 1)
     assert together.unknown_chars == 1
+    np.testing.assert_array_equal(together.losses, trained.model.score(together.text).losses)
+
+
+def test_unknown_newline_is_not_added_between_texts():
+    model = begin(Config().replace(hidden_size=3), "1 times 2 is 2. " * 20).model
+    score = model.score("1 times", "2")
+    assert (score.text, score.unknown_chars) == ("1 times2", 0)
 
 
 @pytest.mark.parametrize(("text", "known"), [("", 0), ("☃", 0), ("1☃", 1)])
@@ -206,15 +238,16 @@ def assert_add_up(parts: list[Score], whole: Score) -> None:
     """Check that the parts of a score cover it."""
     assert "".join(part.text for part in parts) == whole.text
     np.testing.assert_array_equal(np.concatenate([part.losses for part in parts]), whole.losses)
-    total = sum(part.chars * part.nats_per_char for part in parts)
+    total = sum(part.chars * part.nats_per_char for part in parts if part.chars)
     assert total == pytest.approx(whole.chars * whole.nats_per_char)
 
 
 def test_score_lines_adds_up_to_score(trained):
     text = "1 times 2 is 2.\n\n5 ☃ 6 is 30.\n7 times 8"
     parts, whole = trained.model.score_lines(text), trained.model.score(text)
-    assert [part.text for part in parts] == ["1 times 2 is 2.\n", "\n", "5  6 is 30.\n", "7 times 8"]
+    assert [part.text for part in parts] == ["1 times 2 is 2.\n", "\n", "5 ☃ 6 is 30.\n", "7 times 8"]
     assert [part.chars for part in parts] == [15, 1, 12, 9]
+    assert [part.unknown_chars for part in parts] == [0, 0, 1, 0]
     assert_add_up(parts, whole)
 
 
@@ -226,28 +259,32 @@ def test_lines_end_at_newlines_only():
 
 def test_line_depends_on_lines_before_it(trained):
     after_line, alone = trained.model.score_lines("3 times 4 is 12.\n5 times")[1], trained.model.score("5 times")
-    assert not np.allclose(after_line.losses[1:], alone.losses)
+    assert not np.allclose(after_line.losses[1:], alone.losses[1:])
 
 
 @given(cuts=st.lists(st.integers(0, 20), max_size=5), again=st.integers(0, 10))
 def test_split_follows_lengths(cuts, again):
     edges = [0, *sorted(cuts), 20]
     lengths = [stop - start for start, stop in itertools.pairwise(edges)]
-    vocab = corpus_from_text("abcdefghijklmnopqrst").vocab
-    whole = Score(vocab.encode(vocab.characters), np.arange(1, 20, dtype=np.float32), 0, vocab, (20,))
+    losses = np.array([np.nan, *range(1, 20)], np.float32)
+    whole = Score("abcdefghijklmnopqrst", losses, np.arange(20) % 3 > 0, (20,))
     parts = whole.split(lengths)
-    assert [len(part.ids) for part in parts] == lengths
+    assert [len(part.text) for part in parts] == lengths
     assert [part.lengths for part in parts] == [(length,) for length in lengths]
     assert_add_up(parts, whole)
     for part, start, stop in zip(parts, edges, edges[1:], strict=False):
-        assert part.losses.tolist() == list(range(max(start, 1), max(stop, 1)))
-        first = min(again, len(part.ids))
-        assert_add_up(part.split([first, len(part.ids) - first]), part)
+        np.testing.assert_array_equal(part.losses, losses[start:stop])
+        assert part.unknown_chars == len([n for n in range(start, stop) if n % 3 == 0])
+        first = min(again, len(part.text))
+        if part.chars:
+            assert_add_up(part.split([first, len(part.text) - first]), part)
 
 
-def test_part_without_predictions_has_loss_zero(trained):
-    first, _ = trained.model.score("12").split([1, 1])
-    assert (first.chars, first.nats_per_char) == (0, 0.0)
+def test_part_without_predictions_has_no_loss(trained):
+    first, second = trained.model.score("12").split([1, 1])
+    assert (first.chars, second.chars) == (0, 1)
+    assert math.isnan(first.nats_per_char)
+    assert math.isnan(first.perplexity)
 
 
 # ---- repr
