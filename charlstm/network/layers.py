@@ -3,7 +3,7 @@
 The key, here and everywhere: **T** time steps in a window, **B** parallel streams, **V** vocabulary size, **H** hidden
 units per layer, **L** layers; **E** size of a layer's input. Arrays are time-major and each row is a stream. The four
 gates are in the order g, i, f, o (candidate, input, forget, output): stacked along the rows of the weights, the first
-axis of activations. `z` are raw sums; g, i, f and o are activated gates.
+axis of activations. `z` are pre-activations; g, i, f and o are activated gates.
 
 `sigmoid(z) = tanh(z / 2) / 2 + 1 / 2`, so one tanh activates all gates if z is halved for i, f and o. Halving is exact,
 so the weights and biases are halved instead, once per window. `dz` is the gradient of the full sums: the backward pass
@@ -53,7 +53,7 @@ def cell(z: Floats, gates: Gates, c_prev: Floats, c: Floats, h: Floats, scratch:
         h = o * tanh(c)
 
     Args:
-        z: raw sums [4, B, H], halved for i, f and o.
+        z: pre-activations [4, B, H], halved for i, f and o.
         gates: written. May be views of `z`.
         c_prev: cell state before the step [B, H].
         c: written, cell state after the step [B, H].
@@ -173,7 +173,7 @@ class LSTMLayer:
         """Return the local derivatives of a chunk of steps, which do not depend on the incoming gradient.
 
         Returns:
-            dh_dc [N, B, H]; dc_dz, for the raw sums of g, i and f [3, N, B, H]; dh_dzo [N, B, H].
+            dh_dc [N, B, H]; dc_dz, for the pre-activations of g, i and f [3, N, B, H]; dh_dzo [N, B, H].
         """
         gates, c_prev, c = self._gates[:, steps], self._c[:-1][steps], self._c[1:][steps]
         g, i, _, o = gates

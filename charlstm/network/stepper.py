@@ -56,6 +56,6 @@ class Stepper:
         return self._output.out[: len(top)] + self._b_out
 
     def _use_streams(self, B: int) -> None:
-        """Create the views of the raw sums of B streams. The gates replace the sums in place."""
+        """Create the views of the pre-activations of B streams. The gates replace the sums in place."""
         self._z = [product.out[:B] for product in self._products]  # [B, 4H] each
         self._gates = [Gates.of(z.reshape(B, 4, -1).swapaxes(0, 1)) for z in self._z]
