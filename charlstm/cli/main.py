@@ -126,6 +126,8 @@ def sample(request: SampleRequest, model: str | None) -> None:
     charlstm sample --ckpt model.npz
     charlstm sample -n 2000 -t 0.6 --temperature-at-start 1 --prime "It was "
     charlstm sample --top-p 0.95 --min-p 0.02 --stop "\\n\\n" --num 5
+    charlstm sample --num 20 --max-chars 140 --stop "\\n" -o tweets.txt
+    charlstm sample --num 3 --lines 4 --separator "\\n"
     charlstm sample --top-k 10 --typical 0.9 --lines 3
     charlstm sample -t 0 --repetition-penalty 1 --repetition-free 8
     charlstm sample --best-of 16 --stop "." --keep-stop
@@ -133,6 +135,7 @@ def sample(request: SampleRequest, model: str | None) -> None:
     charlstm sample --pattern "[A-Z][a-z]+ [a-z ]{10,40}\\."
     charlstm sample --no-copy 20 --corpus corpus.txt --cite
     charlstm sample --prime-file other.txt --encoding cp1252 --hide-prime
+    charlstm sample --prime-file other.txt --each-line -n 40
     charlstm sample --prime "Çà était" --unknown nearest
     charlstm sample --num 64 --json --probs -o texts.jsonl
     printf "It was" | charlstm sample --prime - --seed 1

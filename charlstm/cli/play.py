@@ -13,6 +13,7 @@ from charlstm.cli.output import say
 from charlstm.cli.requests import PlayRequest
 from charlstm.config.kinds import settings_of
 from charlstm.errors import UsageError, quote
+from charlstm.network.cores import blas_threads
 from charlstm.sampling.generate import Prefix
 from charlstm.sampling.params import SamplingParams
 from charlstm.text.vocab import UnknownCharactersError
@@ -51,7 +52,7 @@ class _Story:
         """Add what was typed, and write and show the continuation."""
         prefix = self._turns[-1].prefix.extend(typed)
         written = ""
-        with suppress(KeyboardInterrupt):  # ends the turn
+        with blas_threads(1), suppress(KeyboardInterrupt):  # which ends the turn
             for piece in self._model.sampler(self._params).stream(prefix, self._rng):
                 written += piece
                 sys.stdout.write(piece)

@@ -26,22 +26,40 @@ _JSON = switch("Print JSON.", flag="--json", group="Output")
 _SAMPLE_NEEDS = {
     "cite": ("corpus",),
     "corpus": ("no_copy", "cite"),
+    "each_line": ("prime_file",),
     "encoding": ("corpus", "prime_file"),
     "hide_prime": ("prime", "prime_file"),
     "keep_stop": ("stop",),
+    "max_chars": ("stop", "lines"),
     "no_copy": ("corpus",),
     "probs": ("as_json",),
     "repetition_free": ("repetition_penalty",),
+    "separator": ("num", "each_line"),
 }
 _SCORE_NEEDS = {"color": ("highlight",), "min_chars": ("by",), "sort": ("by",)}
 _EXCLUDES = {
-    "beam": ("num", "best_of", "probs", "temperature", "temperature_at_start", "top_k", "typical", "top_p", "min_p"),
+    "beam": (
+        "num",
+        "best_of",
+        "max_chars",
+        "probs",
+        "temperature",
+        "temperature_at_start",
+        "top_k",
+        "typical",
+        "top_p",
+        "min_p",
+    ),
+    "max_chars": ("length",),
     "pattern": ("stop", "lines"),
     "prime": ("prime_file",),
+    "separator": ("as_json",),
 }
 _REASONS = {
     "beam": ": beam search finds only the most likely text",
+    "max_chars": ": a longer text is generated again, not cut",
     "pattern": ": the pattern determines where the text ends",
+    "separator": ": each text is one line of JSON",
 }
 
 
@@ -74,11 +92,18 @@ class SampleRequest:
     best_of: int = setting(
         1, integer(1, 10**6), "Generate N candidates for each text and keep the most likely.", group="Search"
     )
+    max_chars: int = setting(
+        0,
+        integer(0, 10**9),
+        "Generate a text again, up to 100 times, if it is longer than N characters. 0 turns it off.",
+        group="Length",
+    )
     beam: int = setting(
         0, integer(0, 10**4), "Search for the most likely text with beam width N. 0 turns it off.", group="Search"
     )
     prime: str = setting("", text(), "Text to continue; - reads it from standard input.", group="Prime")
     prime_file: str | None = setting(None, name(), "Read the text to continue from this file.", group="Prime")
+    each_line: bool = switch("Continue each line of --prime-file on its own.", group="Prime")
     hide_prime: bool = switch("Leave the prime out of the output.", group="Prime")
     unknown: str = setting(
         "error",
@@ -97,9 +122,21 @@ class SampleRequest:
     output: str | None = setting(
         None, name(), "Write to this file instead of standard output.", short="-o", group="Output"
     )
+    separator: str | None = setting(
+        None,
+        text(),
+        "Write this between texts (\\n is a newline). Defaults to a newline between texts of one line, otherwise to a "
+        "heading with the seed.",
+        group="Output",
+    )
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
     probs: bool = switch("With --json, add the probability, rank and entropy of each character.", group="Output")
+
+    @property
+    def several(self) -> bool:
+        """Whether there may be more than one text."""
+        return self.num > 1 or self.each_line
 
     def __post_init__(self) -> None:
         """Reject flags that would have no effect or contradict each other."""

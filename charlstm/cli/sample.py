@@ -1,10 +1,10 @@
-"""`charlstm sample`: texts on standard output, or in a file."""
+"""`charlstm sample`: the texts that each seed gives, and the file they are written to."""
 
 import io
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -14,20 +14,21 @@ from typing import Any, TextIO
 import numpy as np
 
 from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, unescape
-from charlstm.cli.output import as_json, bits, say
 from charlstm.cli.requests import SampleRequest
 from charlstm.cli.signals import as_exits
-from charlstm.errors import CharlstmError, UsageError, quote
+from charlstm.cli.writer import MAX_REDRAWS, Draw, TextWriter, shown_prime
+from charlstm.errors import CharlstmError, UsageError
+from charlstm.network.cores import blas_threads
 from charlstm.sampling.beam import beam_search
-from charlstm.sampling.generate import NO_CONTINUATION, Prefix, Sample, Sampler
+from charlstm.sampling.generate import Prefix, Sample, Sampler, StopDetector
+from charlstm.sampling.language_model import LanguageModel
+from charlstm.sampling.params import DEFAULT_LENGTH, SamplingParams
 from charlstm.storage.atomic import replace_file, temporary_path
-from charlstm.text.corpus import Corpus, convert_newlines
-from charlstm.text.overlap import find_longest_overlap
+from charlstm.text.corpus import convert_newlines
 from charlstm.text.reader import read_corpus
 from charlstm.text.vocab import UnknownCharactersError, Vocab
 
 _BATCH_SIZE = 64  # texts generated side by side
-_SHOWN_SEEDS = 10
 _AS_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogatepass", "newline": "\n"}
 
 
@@ -38,93 +39,82 @@ def write_samples(request: SampleRequest) -> None:
     run = load_checkpoint(request.checkpoint)
     model, encoding = run.model, request.encoding or run.config.data.encoding
     source = None if request.corpus is None else read_corpus(request.corpus, encoding)
-    params = replace(request.params, stop=tuple(map(unescape, request.params.stop)))
+    params = _prepare_params(request)
     sampler = model.sampler(params, source)
-    prime = _read_prime(model.vocab, request, encoding)
-    prefix = model.read(prime)
+    primes = _read_primes(model.vocab, request, encoding)
+    with blas_threads(1), _open_output(request) as file:
+        writer = TextWriter(file, request, params, model.vocab, source)
+        if (
+            request.several
+            or request.best_of > 1
+            or request.beam
+            or request.max_chars
+            or request.as_json
+            or request.cite
+        ):
+            for draw in _draw_all(model, sampler, primes, request):
+                writer.write(draw)
+        else:
+            detector = StopDetector(params)
+            rng = np.random.default_rng(request.seed)
+            writer.write_live(primes[0], sampler.stream(model.read(primes[0]), rng, detector), detector)
+        writer.end()
+    writer.report()
+
+
+def _prepare_params(request: SampleRequest) -> SamplingParams:
+    """Return the sampling parameters, with escapes replaced and the length that the request needs."""
+    params = replace(request.params, stop=tuple(map(unescape, request.params.stop)))
+    if request.max_chars:
+        return replace(params, length=request.max_chars + max(map(len, params.stop), default=0))
+    if request.beam and params.length is None:  # it often repeats itself without end
+        return replace(params, length=DEFAULT_LENGTH)
+    return params
+
+
+def _draw_all(model: LanguageModel, sampler: Sampler, primes: Sequence[str], request: SampleRequest) -> Iterator[Draw]:
+    """Draw the texts of each prime, in order, with consecutive seeds."""
     seed = secrets.randbits(32) if request.seed is None else request.seed
-    with _open_output(request) as file:
-        if request.num == request.best_of == 1 and not (request.beam or request.as_json or request.cite):
-            shown = "" if request.hide_prime else prime
-            _write_live(file, shown, sampler.stream(prefix, np.random.default_rng(seed)))
-            return
+    for prime in primes:
+        prefix, seeds = model.read(prime), range(seed, seed + request.num * request.best_of)
         if request.beam:
-            samples = iter([(seed, beam_search(sampler, prefix, request.beam))])
+            yield Draw(seed, prime, beam_search(sampler, prefix, request.beam))
         else:
-            seeds = range(seed, seed + request.num * request.best_of)
-            samples = _keep_best(_generate(sampler, prefix, seeds, detailed=request.probs), request.best_of)
-        stuck = _write_all(file, request, prime, samples, model.vocab, source)
-    if stuck:
-        raise CharlstmError(f"{_list_seeds(stuck)}: {NO_CONTINUATION}")
+            yield from _keep_best(_draw(sampler, prefix, prime, seeds, request), request.best_of)
+        seed = seeds.stop
 
 
-def _generate(sampler: Sampler, prefix: Prefix, seeds: range, *, detailed: bool) -> Iterator[tuple[int, Sample]]:
-    """Generate texts in batches; yield each with its seed."""
+def _draw(sampler: Sampler, prefix: Prefix, prime: str, seeds: range, request: SampleRequest) -> Iterator[Draw]:
+    """Draw a text for each seed, in batches."""
     for first in range(0, len(seeds), _BATCH_SIZE):
-        some = seeds[first : first + _BATCH_SIZE]
-        rngs = [np.random.default_rng(seed) for seed in some]
-        yield from zip(some, sampler.generate_batch(prefix, rngs, detailed=detailed), strict=True)
+        yield from _draw_batch(sampler, prefix, prime, seeds[first : first + _BATCH_SIZE], request)
 
 
-def _keep_best(samples: Iterator[tuple[int, Sample]], best_of: int) -> Iterator[tuple[int, Sample]]:
-    """Yield the most likely of each group of texts; one that is stuck only if all are."""
-    while some := list(islice(samples, best_of)):
-        yield max(some, key=lambda pair: (not pair[1].stuck, pair[1].mean_log_probability))
+def _draw_batch(sampler: Sampler, prefix: Prefix, prime: str, seeds: range, request: SampleRequest) -> list[Draw]:
+    """Draw texts side by side, and those that do not fit again. Each depends on its own seed alone."""
+    draws: dict[int, Draw] = {}
+    left: Sequence[int] = seeds
+    for redraws in range(1 + MAX_REDRAWS * bool(request.max_chars)):
+        rngs = [np.random.default_rng([seed, redraws] if redraws else seed) for seed in left]
+        for seed, sample in zip(left, sampler.generate_batch(prefix, rngs, detailed=request.probs), strict=True):
+            draws[seed] = Draw(seed, prime, sample, redraws, fits=_fits(sample, prime, request))
+        left = [seed for seed in left if not draws[seed].fits]
+        if not left:
+            break
+    return [draws[seed] for seed in seeds]
 
 
-# ---- output
+def _fits(sample: Sample, prime: str, request: SampleRequest) -> bool:
+    """Return whether a text has an end, and has it within --max-chars."""
+    if not request.max_chars:
+        return not sample.stuck
+    return sample.stopped and len(shown_prime(prime, request)) + len(sample.text) <= request.max_chars
 
 
-def _write_all(
-    file: TextIO,
-    request: SampleRequest,
-    prime: str,
-    samples: Iterator[tuple[int, Sample]],
-    vocab: Vocab,
-    source: Corpus | None,
-) -> list[int]:
-    """Write texts in order; return the seeds of those that got stuck, which are not written."""
-    stuck = []
-    for seed, sample in samples:
-        if sample.stuck:
-            stuck.append(seed)
-            continue
-        copied = _find_copy(sample, vocab, source) if request.cite and source else None
-        if request.as_json:
-            values = {"seed": seed, "prime": prime, **_describe(sample, request.probs)}
-            file.write(as_json(values | ({"copied": copied} if copied else {})) + "\n")
-        else:
-            text = ("" if request.hide_prime else prime) + sample.text
-            _write_text(file, text, copied, seed if request.num > 1 else None)
-    return stuck
-
-
-def _write_text(file: TextIO, text: str, copied: Mapping[str, Any] | None, seed: int | None) -> None:
-    """Write a text, under its seed if there is one, and report what it copies."""
-    if seed is not None:
-        file.write(f"----- seed {seed}\n")
-    file.write(text + (_final_newline(text) if seed is not None or file.isatty() else ""))
-    if copied:
-        file.flush()
-        message = _copy_message(copied)
-        say(message if seed is None else f"seed {seed}: {message}")
-
-
-def _write_live(file: TextIO, shown: str, pieces: Iterator[str]) -> None:
-    """Write pieces as they come; on a terminal, flush each of them and end the last line."""
-    live = file.isatty()
-    file.write(shown)
-    last = shown
-    for last in pieces:
-        file.write(last)
-        if live:
-            file.flush()
-    if live:
-        file.write(_final_newline(last))
-
-
-def _final_newline(text: str) -> str:
-    return "" if text.endswith("\n") else "\n"
+def _keep_best(draws: Iterator[Draw], best_of: int) -> Iterator[Draw]:
+    """Yield the most likely of each group of texts; one that does not fit only if none does."""
+    while some := list(islice(draws, best_of)):
+        yield max(some, key=lambda draw: (draw.fits, draw.sample.mean_log_probability))
 
 
 @contextmanager
@@ -156,64 +146,38 @@ def _open_output(request: SampleRequest) -> Iterator[TextIO]:
         raise UsageError(f"--output {path}: {error.strerror or error}") from None
 
 
-# ---- what a text is like
+# ---- the primes
 
 
-def _describe(sample: Sample, probs: bool) -> dict[str, Any]:
-    """Return a sample as JSON values."""
-    values: dict[str, Any] = {
-        "text": sample.text,
-        "chars": sample.chars,
-        "log_probability": sample.log_probability,
-        "bits_per_char": bits(-sample.mean_log_probability),
-    }
-    if probs:
-        values["probs"] = [
-            {"char": character, "p": p, "rank": rank, "entropy": bits(entropy)}
-            for character, p, rank, entropy in sample.details
-        ]
-    return values
-
-
-def _find_copy(sample: Sample, vocab: Vocab, source: Corpus) -> dict[str, Any]:
-    """Return the longest substring that a text shares with the corpus, and its first line there."""
-    start, length = find_longest_overlap(vocab.encode(sample.text), source.mark_unknown(vocab))
-    copied = sample.text[start : start + length]
-    if not copied:
-        return {"chars": 0, "line": None, "text": ""}
-    corpus = source.vocab.decode(source.ids)
-    return {"chars": length, "line": corpus.count("\n", 0, corpus.find(copied)) + 1, "text": copied}
-
-
-def _copy_message(copied: Mapping[str, Any]) -> str:
-    if not copied["chars"]:
-        return "the text shares no characters with the corpus"
-    where = f"length {copied['chars']:,}, corpus line {copied['line']:,}"
-    return f"longest substring shared with the corpus: {where}: {quote(copied['text'])}"
-
-
-def _list_seeds(seeds: Sequence[int]) -> str:
-    some = ", ".join(map(str, seeds[:_SHOWN_SEEDS]))
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {some}{', ...' if len(seeds) > _SHOWN_SEEDS else ''}"
-
-
-# ---- the prime
-
-
-def _read_prime(vocab: Vocab, request: SampleRequest, encoding: str) -> str:
-    """Return the text to continue, in characters of the vocabulary."""
+def _read_primes(vocab: Vocab, request: SampleRequest, encoding: str) -> list[str]:
+    """Return the texts to continue, in characters of the vocabulary."""
     argument = "prime" if request.prime_file is None else "prime_file"
     if request.prime_file is not None:
-        prime = _read_file(request.prime_file, encoding)
+        text = _read_file(request.prime_file, encoding)
     else:
-        prime = convert_newlines(_read_stdin() if request.prime == "-" else request.prime)
+        text = convert_newlines(_read_stdin() if request.prime == "-" else request.prime)
+    lines = text.removesuffix("\n").split("\n") if request.each_line else [text]
+    primes = []
+    for n, line in enumerate(lines, 1):
+        try:
+            primes.append(_adapt(line, vocab, request))
+        except UsageError as error:
+            raise UsageError(f"line {n}: {error}" if request.each_line else str(error), argument) from None
+    return primes
+
+
+def _adapt(prime: str, vocab: Vocab, request: SampleRequest) -> str:
+    """Return a text to continue in characters of the vocabulary."""
     try:
         prime.encode()
-        return vocab.adapt(prime, request.unknown)
+        prime = vocab.adapt(prime, request.unknown)
     except UnicodeEncodeError:
-        raise UsageError("not UTF-8", argument) from None
+        raise UsageError("not UTF-8") from None
     except UnknownCharactersError as error:
-        raise UsageError(f"{error}; --unknown skip leaves them out", argument) from None
+        raise UsageError(f"{error}; --unknown skip leaves them out") from None
+    if 0 < request.max_chars < len(shown_prime(prime, request)):
+        raise UsageError(f"its {len(prime):,} characters exceed --max-chars; raise that, or use --hide-prime")
+    return prime
 
 
 def _read_file(path: str, encoding: str) -> str:
@@ -221,7 +185,7 @@ def _read_file(path: str, encoding: str) -> str:
         corpus = read_corpus(path, encoding)
     except CharlstmError as error:
         raise UsageError(str(error), "prime_file") from None
-    return corpus.vocab.decode(corpus.ids)
+    return corpus.text
 
 
 def _read_stdin() -> str:

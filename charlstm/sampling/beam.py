@@ -14,7 +14,7 @@ def beam_search(sampler: Sampler, prefix: Prefix, width: int) -> Sample:
     """Return the text with the highest mean log-probability among those that a beam search visits.
 
     Of all continuations by one character of the `width` best beginnings, the `width` best are kept, step by step. A
-    text is complete where it stops, where it matches its pattern, or after `length` characters.
+    text is complete where it stops, where it matches its pattern, or after `max_length` characters.
 
     Args:
         sampler: its constraints and stops apply; temperature and filters do not.
@@ -28,7 +28,7 @@ def beam_search(sampler: Sampler, prefix: Prefix, width: int) -> Sample:
     stepper, state, logits = sampler.stepper(width), prefix.state, prefix.logits
     constraints, match = sampler.constrain(prefix.ids, 1)
     beams, best = [_Beam(Sample(), StopDetector(params), 0.0)], Sample()
-    for _ in range(params.length):
+    for _ in range(params.max_length):
         if match:
             best = max([best, *(beams[b].finish() for b in np.flatnonzero(match.matched))], key=_mean)
         log_p = log_softmax(logits)  # [B, V]
@@ -50,7 +50,7 @@ def beam_search(sampler: Sampler, prefix: Prefix, width: int) -> Sample:
         logits, state = stepper.step(ids, state.streams(parents))
     complete = [beam for b, beam in enumerate(beams) if match is None or match.matched[b]] if beams else []
     best = max([best, *(beam.finish() for beam in complete)], key=_mean)
-    if params.length and not best.chars and not sampler.may_be_empty():
+    if params.max_length and not best.chars and not sampler.may_be_empty():
         raise CharlstmError(NO_CONTINUATION)
     return best
 
@@ -73,4 +73,5 @@ class _Beam:
         return _Beam(Sample(text, sample.chars + 1, sample.log_probability + log_probability), detector, score)
 
     def finish(self) -> Sample:
-        return replace(self.sample, text=self.sample.text + copy(self.detector).flush())
+        text = self.sample.text + copy(self.detector).flush()
+        return replace(self.sample, text=text, stopped=self.detector.stopped)

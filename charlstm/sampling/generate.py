@@ -68,7 +68,7 @@ class Step(NamedTuple):
 
     ids: IntArray  # [B]
     logits: Floats  # of the network [B, V]
-    texts: list[str]  # what each text gains for certain, since it cannot be part of a stop text
+    texts: list[str]  # what each text gains for certain, since it cannot be part of a stop string
     ended: Bools  # which texts ended before this character [B]
     stuck: Bools  # which of these ended without a match, because no character was allowed [B]
 
@@ -78,9 +78,10 @@ class Sample:
     """A generated text."""
 
     text: str = ""  # without the prime
-    chars: int = 0  # characters chosen, including those of a stop text
+    chars: int = 0  # characters chosen, including those of a stop string
     log_probability: float = 0.0  # of these, in nats, without temperature, filters and constraints
     details: list[tuple[str, float, int, float]] = field(default_factory=list)  # see `_describe_choice`
+    stopped: bool = False  # whether it ended at a stop string or after its last line
     stuck: bool = False  # whether it ended without a match, because no character was allowed
 
     @property
@@ -90,7 +91,7 @@ class Sample:
 
 
 class StopDetector:
-    """Detects the end of a text, and holds back what may be the start of a stop text.
+    """Detects the end of a text, and holds back what may be the start of a stop string.
 
     Attributes:
         stopped: whether the text has ended.
@@ -136,7 +137,7 @@ class Sampler:
         corpus_ids: the text that must not be copied, for `no_copy`.
 
     Raises:
-        UsageError: the pattern is invalid, a stop text has unknown characters, or `no_copy` lacks the corpus.
+        UsageError: the pattern is invalid, a stop string has unknown characters, or `no_copy` lacks the corpus.
     """
 
     def __init__(self, network: CharLSTM, vocab: Vocab, params: SamplingParams, corpus_ids: Ids | None = None) -> None:
@@ -163,7 +164,7 @@ class Sampler:
             )
         if self._index:
             constraints.append(NoCopy(self._index, prefix_ids, batch_size))
-        match = MatchPattern(self._pattern, batch_size, params.length) if self._pattern else None
+        match = MatchPattern(self._pattern, batch_size, params.max_length) if self._pattern else None
         return [*constraints, *([match] if match else [])], match
 
     def may_be_empty(self) -> bool:
@@ -174,20 +175,21 @@ class Sampler:
         """Return what reads one character of each text at a time."""
         return Stepper(self._network, batch_size)
 
-    def stream(self, prefix: Prefix, rng: np.random.Generator) -> Iterator[str]:
+    def stream(self, prefix: Prefix, rng: np.random.Generator, detector: StopDetector | None = None) -> Iterator[str]:
         """Yield a text as it is generated.
 
         Args:
             prefix: read before the text, and not part of it.
             rng: source of the choices.
+            detector: a new one, for callers that want to know whether the text stopped.
 
         Yields:
-            One character at a time; more after some were held back because they might have started a stop text.
+            One character at a time; more after some were held back because they might have started a stop string.
 
         Raises:
             CharlstmError: no character is allowed, or the predictions are not finite.
         """
-        detector = StopDetector(self.params)
+        detector = detector or StopDetector(self.params)
         for step in self._steps(prefix, [rng], [detector]):
             if step.stuck[0]:
                 raise CharlstmError(NO_CONTINUATION)
@@ -221,7 +223,7 @@ class Sampler:
                     sample.details.append((self.vocab.characters[id], *_describe_choice(log_p[b], id)))
         for sample, detector, is_stuck in zip(samples, detectors, stuck.tolist(), strict=True):
             sample.text += detector.flush()
-            sample.stuck = is_stuck
+            sample.stopped, sample.stuck = detector.stopped, is_stuck
         return samples
 
     def _steps(
@@ -238,7 +240,7 @@ class Sampler:
         at_start = np.full(B, not len(prefix.ids) or self._is_space[prefix.ids[-1]])
         constraints, match = self.constrain(prefix.ids, B)
         can_stop = bool(params.stop or params.lines)
-        for _ in range(params.length):
+        for _ in range(params.max_length):
             if match:
                 ended = ended | _draw_ends(match, distribution(params, logits, at_start), rngs, ended)
             allowed = apply_constraints(logits, constraints) if constraints else logits

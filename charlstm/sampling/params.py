@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from charlstm.config.kinds import check_settings, integer, name, number, setting, switch
 
+DEFAULT_LENGTH = 500  # of a text that nothing else ends
+_ENDLESS_LENGTH = 10_000  # of a text that should end itself
+_ENDLESS_LINE = 1_000  # per line
 _TEMPERATURE, _MASS = number(0, sys.float_info.max), number(0, 1, above=True)
 
 
@@ -16,8 +19,13 @@ class SamplingParams:
     then `top_k`, `typical`, `top_p` and `min_p`.
     """
 
-    length: int = setting(
-        500, integer(0, 10**12), "Maximum number of characters to generate.", short="-n", group="Length"
+    length: int | None = setting(
+        None,
+        integer(0, 10**12),
+        "Maximum number of characters to generate. Defaults to 500; with --stop or --lines, to 10,000, or to 1,000 per "
+        "line if that is more.",
+        short="-n",
+        group="Length",
     )
     temperature: float = setting(
         0.8,
@@ -82,3 +90,15 @@ class SamplingParams:
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
         check_settings(self)
+
+    @property
+    def ends_itself(self) -> bool:
+        """Whether a stop string or a number of lines should end the text, and no length was given."""
+        return self.length is None and bool(self.stop or self.lines)
+
+    @property
+    def max_length(self) -> int:
+        """Maximum number of characters, also for a text that should end itself but never does."""
+        if self.length is not None:
+            return self.length
+        return max(_ENDLESS_LENGTH, _ENDLESS_LINE * self.lines) if self.ends_itself else DEFAULT_LENGTH

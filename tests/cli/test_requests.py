@@ -23,10 +23,14 @@ def request(**values: object) -> SampleRequest:
         ({"corpus": "corpus.txt"}, "--corpus needs --no-copy or --cite"),
         ({"encoding": "cp1252"}, "--encoding needs --corpus or --prime-file"),
         ({"hide_prime": True}, "--hide-prime needs --prime or --prime-file"),
+        ({"each_line": True}, "--each-line needs --prime-file"),
         ({"keep_stop": True}, "--keep-stop needs --stop"),
         ({"keep_stop": True, "lines": 2}, "--keep-stop needs --stop"),
+        ({"max_chars": 9}, "--max-chars needs --stop or --lines"),
+        ({"max_chars": 9, "pattern": "a+"}, "--max-chars needs --stop or --lines"),
         ({"probs": True}, "--probs needs --json"),
         ({"repetition_free": 9}, "--repetition-free needs --repetition-penalty"),
+        ({"separator": "#"}, "--separator needs --num or --each-line"),
     ],
     ids=str,
 )
@@ -45,7 +49,9 @@ def test_flag_without_effect_is_rejected(values, message):
         {"encoding": "cp1252", "prime_file": "prime.txt"},
         {"hide_prime": True, "prime": "It was "},
         {"hide_prime": True, "prime_file": "prime.txt"},
+        {"each_line": True, "prime_file": "prime.txt", "separator": "#"},
         {"keep_stop": True, "stop": ("\n",)},
+        {"max_chars": 9, "lines": 2, "best_of": 3, "num": 2, "separator": "\n"},
         {"probs": True, "as_json": True},
         {"repetition_free": 9, "repetition_penalty": 1.0},
     ],
@@ -60,6 +66,7 @@ def test_flag_is_accepted_with_what_it_needs(values):
     [
         {"num": 2},
         {"best_of": 2},
+        {"max_chars": 9, "lines": 1},
         {"probs": True, "as_json": True},
         {"temperature": 2.0},
         {"temperature_at_start": 0.8},
@@ -83,6 +90,18 @@ def test_pattern_excludes_other_ends(values):
     message = f"^--pattern cannot be used with --{next(iter(values))}: the pattern determines where the text ends$"
     with pytest.raises(UsageError, match=message):
         request(pattern="a+", **values)
+
+
+def test_max_chars_excludes_length():
+    message = r"^--max-chars cannot be used with --length: a longer text is generated again, not cut$"
+    with pytest.raises(UsageError, match=message):
+        request(max_chars=9, stop=("a",), length=500)
+
+
+def test_separator_excludes_json():
+    message = r"^--separator cannot be used with --json: each text is one line of JSON$"
+    with pytest.raises(UsageError, match=message):
+        request(separator="#", num=2, as_json=True)
 
 
 def test_prime_excludes_prime_file():

@@ -66,8 +66,9 @@ def test_json_has_a_line_for_each_text(sample):
 
 def test_json_has_prime_and_likelihood(sample):
     (line,) = parse(sample("-n", 30, "--prime", "3 times ", "--json"))
-    assert line.keys() == {"seed", "prime", "text", "chars", "log_probability", "bits_per_char"}
+    assert line.keys() == {"seed", "prime", "text", "full_text", "chars", "log_probability", "bits_per_char"}
     assert (line["seed"], line["prime"], line["chars"]) == (1, "3 times ", 30)
+    assert line["full_text"] == line["prime"] + line["text"] == sample("-n", 30, "--prime", "3 times ")
     assert line["bits_per_char"] == pytest.approx(-line["log_probability"] / 30 / math.log(2))
 
 
@@ -97,6 +98,77 @@ def test_best_of_keeps_most_likely_text(sample):
 def test_text_is_the_same_alone_and_among_others(flags, sample):
     for line in parse(sample("-n", 80, *flags, "--num", 9, "--json")):
         assert line["text"] == sample("-n", 80, *flags, seed=line["seed"])
+
+
+# ---- texts that must not be longer
+
+SHORT = ("--stop", r"\n", "--max-chars", 12)
+
+
+@pytest.fixture
+def lines(directory, here):
+    """What `charlstm sample` prints for seeds 1 to 40 with the flags of `SHORT`, and what it reports."""
+    done = here("sample", "--seed", 1, "--num", 40, *SHORT)
+    assert done.returncode == 0
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_texts_longer_than_max_chars_are_generated_again(lines, sample):
+    texts, report = lines
+    free = [line["text"] for line in parse(sample("--stop", r"\n", "--num", 40, "--json"))]
+    assert len(texts) == len(free) == 40
+    assert max(map(len, texts)) <= 12
+    assert [text for text in free if len(text) <= 12] == [
+        text for text, before in zip(texts, free, strict=True) if len(before) <= 12
+    ]
+    redrawn = sum(len(text) > 12 for text in free)
+    assert 0 < redrawn < 40
+    assert report == f"generated again to end within 12 characters: {redrawn} of 40 texts\n"
+
+
+def test_text_generated_again_depends_on_its_own_seed_alone(lines, here):
+    texts, _ = lines
+    for seed in range(1, 41, 3):
+        assert here("sample", "--seed", seed, *SHORT).stdout == texts[seed - 1]
+
+
+def test_every_text_of_max_chars_ends_itself(directory, here):
+    done = here("sample", "--seed", 1, "--num", 9, "--stop", ".", "--keep-stop", "--max-chars", 20, "--json")
+    texts = [line["text"] for line in parse(done.stdout)]
+    assert len(texts) == 9
+    assert all(text.endswith(".") and len(text) <= 20 for text in texts)
+
+
+@pytest.mark.parametrize(("flags", "longest"), [([], 4), (["--hide-prime"], 12)], ids=str)
+def test_max_chars_counts_the_prime_that_is_printed(flags, longest, directory, here):
+    done = here("sample", "--seed", 1, "--num", 40, *SHORT, "--prime", "3 times ", *flags)
+    texts = [text.removeprefix("3 times ") for text in done.stdout.splitlines()]
+    assert max(map(len, texts)) <= longest
+    assert (max(map(len, texts)) > 4) == bool(flags)
+
+
+def test_prime_longer_than_max_chars_is_rejected(refuse):
+    line = refuse(*SHORT, "--prime", "3 times 4 is 12")
+    assert line == "Error: --prime: its 15 characters exceed --max-chars; raise that, or use --hide-prime"
+
+
+def test_texts_that_never_end_within_max_chars_are_counted(directory, here):
+    flags = ("--seed", 1, "--num", 3, "-t", 0, "--lines", 1, "--prime", "3 times 4 is 12.\n", "--max-chars", 19)
+    done = here("sample", *flags, "-o", "out.txt")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "generated again to end within 19 characters: 3 of 3 texts",
+        "Error: 3 of 3 texts did not end within 19 characters in 100 more attempts (seeds 1, 2, 3); use a larger "
+        "--max-chars or a lower --temperature",
+    ]
+    assert (directory / "out.txt").read_text() == ""
+
+
+def test_best_of_prefers_texts_within_max_chars(directory, here):
+    free = parse(here("sample", "--seed", 1, "--stop", r"\n", "--num", 8, "--json").stdout)
+    best = max(free, key=lambda line: line["log_probability"] / line["chars"])
+    flags = ("--seed", 1, "--stop", r"\n", "--best-of", 8, "--max-chars", len(best["text"]) - 1)
+    assert 0 < len(here("sample", *flags).stdout) < len(best["text"])
 
 
 # ---- texts that get stuck
@@ -347,6 +419,39 @@ def test_unknown_characters_are_skipped_or_replaced(unknown, prime, known, sampl
 
 def test_unknown_character_without_substitute_is_rejected(refuse):
     assert "SNOWMAN" in refuse("--prime", "☃", "--unknown", "nearest")
+
+
+@pytest.fixture
+def primes(directory):
+    """A file with three primes, one of them empty."""
+    (directory / "primes.txt").write_text("3 times \n\n5 times\n")
+    return ("--prime-file", "primes.txt", "--each-line")
+
+
+def test_each_line_of_the_prime_file_is_continued(primes, sample):
+    lines = parse(sample(*primes, "-n", 20, "--num", 2, "--json"))
+    assert [line["prime"] for line in lines] == ["3 times ", "3 times ", "", "", "5 times", "5 times"]
+    assert [line["seed"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    for line in lines:
+        assert line["full_text"] == sample("--prime", line["prime"], "-n", 20, seed=line["seed"])
+
+
+def test_each_line_of_texts_of_one_line_gives_one_line(primes, sample):
+    first, second, third = sample(*primes, "--stop", r"\n").splitlines()
+    assert first == sample("--prime", "3 times ", "--stop", r"\n")
+    assert second == sample("--stop", r"\n", seed=2)
+    assert third == sample("--prime", "5 times", "--stop", r"\n", seed=3)
+
+
+def test_each_line_is_searched_with_its_own_beam(primes, sample):
+    lines = parse(sample(*primes, "--beam", 2, "-n", 9, "--json"))
+    assert lines[2]["text"] == parse(sample("--prime", "5 times", "--beam", 2, "-n", 9, "--json"))[0]["text"]
+
+
+def test_unknown_characters_of_each_line_name_the_line(refuse, directory):
+    (directory / "primes.txt").write_text("3 times\n☃\n", encoding="utf-8")
+    line = refuse("--prime-file", "primes.txt", "--each-line")
+    assert line.startswith("Error: --prime-file: line 2: not in the model's vocabulary: '☃' U+2603 SNOWMAN")
 
 
 # ---- copies

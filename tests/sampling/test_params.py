@@ -46,6 +46,23 @@ def test_changed_copy_is_checked():
         dataclasses.replace(SamplingParams(), top_k=-1)
 
 
+@pytest.mark.parametrize(
+    ("params", "max_length"),
+    [
+        ({}, 500),
+        ({"pattern": "a"}, 500),
+        ({"stop": ("a",)}, 10_000),
+        ({"lines": 3}, 10_000),
+        ({"lines": 20}, 20_000),
+        ({"lines": 20, "length": 7}, 7),
+        ({"stop": ("a",), "length": 0}, 0),
+    ],
+    ids=str,
+)
+def test_default_length_leaves_room_for_lines_and_stop_strings(params, max_length):
+    assert SamplingParams(**params).max_length == max_length
+
+
 def test_params_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         SamplingParams().length = 3  # type: ignore[misc]
@@ -65,7 +82,7 @@ def test_default_params_sample_at_temperature_08_without_filters():
     np.testing.assert_allclose(distribution(SamplingParams(), logits), weights / weights.sum())
 
 
-def test_one_stop_text_may_be_given_as_it_is():
+def test_one_stop_string_may_be_given_without_a_tuple():
     stop: Any = "is"
     assert SamplingParams(stop=stop).stop == ("is",)
 
