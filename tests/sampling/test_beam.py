@@ -106,6 +106,8 @@ def test_result_excludes_stop(trained):
     best = search(trained.model, 6, length=40, stop=("  ",))
     assert "  " not in best.text
     assert best.chars == len(best.text) + 2
+    assert best.stopped
+    assert not search(trained.model, 6, length=1, stop=("  ",)).stopped
 
 
 def test_search_does_not_change_prefix(trained):

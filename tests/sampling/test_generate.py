@@ -226,6 +226,24 @@ def test_keep_stop_includes_stop(trained):
     assert generate(trained.model, length=300, stop=("is",), keep_stop=True) == whole.partition("is")[0] + "is"
 
 
+@pytest.mark.parametrize("params", [{"stop": ("is",)}, {"lines": 1}, {"stop": ("is",), "keep_stop": True}], ids=str)
+def test_sample_tells_whether_it_stopped(params, trained):
+    samples = generate_batch(trained.model, range(12), length=10, **params)
+    end = params.get("stop", ("\n",))[0]
+    assert [sample.stopped for sample in samples] == [
+        end in generate(trained.model, seed, length=10) for seed in range(12)
+    ]
+    assert {sample.stopped for sample in samples} == {True, False}
+
+
+def test_detector_tells_whether_a_streamed_text_stopped(trained):
+    for length, stopped in ((300, True), (1, False)):
+        params = SamplingParams(length=length, temperature=1, stop=("is",))
+        detector = StopDetector(params)
+        list(trained.model.sampler(params).stream(trained.model.read(), np.random.default_rng(1), detector))
+        assert detector.stopped == stopped
+
+
 def test_lines_limits_lines(trained):
     whole = generate(trained.model, length=300)
     assert generate(trained.model, length=300, lines=3) == "".join(whole.splitlines(keepends=True)[:3])
