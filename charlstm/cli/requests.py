@@ -138,6 +138,12 @@ class SampleRequest:
         """Whether there may be more than one text."""
         return self.num > 1 or self.each_line
 
+    @property
+    def live(self) -> bool:
+        """Whether there is one text, which can be written while it is generated."""
+        needs_all_of_it = self.beam or self.max_chars or self.as_json or self.cite
+        return not (self.several or self.best_of > 1 or needs_all_of_it)
+
     def __post_init__(self) -> None:
         """Reject flags that would have no effect or contradict each other."""
         check_settings(self)

@@ -44,20 +44,13 @@ def write_samples(request: SampleRequest) -> None:
     primes = _read_primes(model.vocab, request, encoding)
     with blas_threads(1), _open_output(request) as file:
         writer = TextWriter(file, request, params, model.vocab, source)
-        if (
-            request.several
-            or request.best_of > 1
-            or request.beam
-            or request.max_chars
-            or request.as_json
-            or request.cite
-        ):
-            for draw in _draw_all(model, sampler, primes, request):
-                writer.write(draw)
-        else:
+        if request.live:
             detector = StopDetector(params)
             rng = np.random.default_rng(request.seed)
             writer.write_live(primes[0], sampler.stream(model.read(primes[0]), rng, detector), detector)
+        else:
+            for draw in _draw_all(model, sampler, primes, request):
+                writer.write(draw)
         writer.end()
     writer.report()
 
