@@ -6,9 +6,9 @@ from itertools import chain
 from typing import Any, TextIO
 
 from charlstm.cli.inputs import unescape
-from charlstm.cli.output import as_json, bits, quote, say
+from charlstm.cli.output import as_json, bits, say
 from charlstm.cli.requests import SampleRequest
-from charlstm.errors import CharlstmError
+from charlstm.errors import CharlstmError, quote
 from charlstm.sampling.generate import NO_CONTINUATION, Sample, StopDetector
 from charlstm.sampling.params import SamplingParams
 from charlstm.text.corpus import Corpus
