@@ -9,7 +9,7 @@ import click
 
 from charlstm.config.kinds import Kind, Setting, flag_of, name, settings_of
 from charlstm.config.presets import load_values, summarize_presets
-from charlstm.config.settings import ADVISED, SETTINGS, Config
+from charlstm.config.settings import ADVISED, LIMITS, SETTINGS, Config
 
 _CONFIG = "charlstm.config"  # the key of the settings of --config in the click context
 _CONFIG_SETTING = Setting(
@@ -39,6 +39,22 @@ class KindType(click.ParamType):  # type: ignore[type-arg]  # generic from Click
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return self.kind.metavar
+
+
+@dataclasses.dataclass(frozen=True)
+class More:
+    """A limit given with a plus sign: what to add to a run that is resumed."""
+
+    value: Any
+
+
+class LimitType(KindType):
+    """A click type that accepts a limit of a run, or `More`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value.startswith("+"):
+            return More(super().convert(value.removeprefix("+"), param, ctx))
+        return super().convert(value, param, ctx)
 
 
 class SettingOption(click.Option):
@@ -96,7 +112,8 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         for each in reversed(names or tuple(SETTINGS)):
-            command = _option(SETTINGS[each], RunOption)(command)
+            type_ = None if names or each not in LIMITS else LimitType(SETTINGS[each].kind)
+            command = _option(SETTINGS[each], RunOption, type_)(command)
         return command if names else _config_option(command)
 
     return decorate
@@ -121,12 +138,12 @@ def request_options(request: type) -> Callable[[Command], Command]:
 
 
 def _option(
-    setting: Setting, cls: type[SettingOption] = SettingOption, **attributes: Any
+    setting: Setting, cls: type[SettingOption] = SettingOption, type_: KindType | None = None, **attributes: Any
 ) -> Callable[[Command], Command]:
     flag, kind = setting.flag or flag_of(setting.name), setting.kind
     if not kind.metavar and not setting.switch:
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
-    type_ = KindType(kind) if kind.metavar else None
+    type_ = type_ or (KindType(kind) if kind.metavar else None)
     names = [*([setting.short] if setting.short else []), flag, setting.name]
     return click.option(*names, type=type_, cls=cls, setting=setting, **attributes)
 

@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from charlstm.cli.options import More
 from charlstm.cli.output import Display, Log, SpikeDetector, say
 from charlstm.cli.requests import TrainRequest, is_model
 from charlstm.cli.resources import check_resources
@@ -24,7 +25,7 @@ from charlstm.storage.lock import locked
 from charlstm.storage.run import Run
 from charlstm.text.reader import read_corpus
 from charlstm.training.advice import advise
-from charlstm.training.loop import Report, batches_for, is_out_of_patience, is_over, new_run, train
+from charlstm.training.loop import Report, batches_for, epochs_of, extend, is_out_of_patience, is_over, new_run, train
 
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
@@ -57,6 +58,7 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log) -
     display = Display(request.quiet, run.history[-1].val_loss if run.history else None)
     if run.training is None:
         finish(display, run, request.output, "is already finished")
+        display.say(f"To train it further:\n    {_resume_command(request, '--time', '+5m')}")
         return 0
     assert run.dataset is not None
     baselines = introduce(display, run, run.dataset, chosen)
@@ -80,6 +82,8 @@ def _start(
     request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any]
 ) -> tuple[Run, Mapping[str, Any]]:
     """Return a new run, and the settings that were chosen for it."""
+    if any(isinstance(flag, More) for flag in flags.values()):
+        raise UsageError("a limit with a plus sign extends a run; use it with --resume")
     config = Config().replace(**(values or {})).replace(**flags)
     dataset = read_corpus(request.corpus, config.data.encoding).split(config.data.val_fraction)
     chosen: Mapping[str, Any] = {}
@@ -94,6 +98,8 @@ def _start(
 def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Run:
     """Return the run in the output file, with its corpus. Only flags may change its limit and its number of cores."""
     run = load_run(request.output)
+    added = {name: flag.value for name, flag in flags.items() if isinstance(flag, More)}
+    flags = {name: flag for name, flag in flags.items() if name not in added}
     kept = {name: value for name, value in values.items() if name not in _CHANGEABLE}
     config = run.config.replace(**kept).replace(**flags)
     old = run.config.format()
@@ -103,11 +109,17 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
                 f"--resume: {request.output} was started with {name} {old[name]}, not {value}; "
                 "omit that setting, or start a new run with another --output"
             )
-    run.config = config
     run.use_corpus(read_corpus(request.corpus, config.data.encoding), force=request.force)
+    limit = next((name for name in LIMITS if name in {**flags, **added}), None)
+    if run.training is None and limit:
+        extend(run)
+    run.config = config
     if run.training is not None and run.dataset is not None:
-        check_resources(config, run.dataset, request.output)
-    _refuse_past_limit(run, request.output, flags)
+        done = {"steps": run.training.step, "epochs": epochs_of(run), "time": run.training.elapsed_s}
+        run.config = config.replace(**{name: done[name] + more for name, more in added.items()})
+        check_resources(run.config, run.dataset, request.output)
+    if limit:
+        _refuse_past_limit(run, request.output, limit)
     return run
 
 
@@ -208,19 +220,19 @@ def _check_writable(out: str) -> None:
         raise UsageError(f"--output {out} cannot be written: {error.strerror or error}") from None
 
 
-def _refuse_past_limit(run: Run, out: str, flags: Mapping[str, Any]) -> None:
-    limit = next((name for name in LIMITS if name in flags), None)
-    if limit is None or not is_over(run):
-        return
-    if run.training is None:
-        raise UsageError(f"--resume: {out} is finished and cannot be extended; start a new run with another --output")
-    so_far = f"step {run.training.step:,}, {run.training.elapsed_s:.0f}s"
-    passed = f"--{limit} {run.config.format()[limit]}"
-    raise UsageError(f"--resume: {out} is already past {passed} ({so_far}); choose a larger limit")
+def _refuse_past_limit(run: Run, out: str, limit: str) -> None:
+    """Reject a limit that leaves nothing to do."""
+    assert run.training is not None
+    if is_out_of_patience(run):
+        raise UsageError(f"--resume: {out} stopped early (--patience {run.config.train.patience}); start a new run")
+    if is_over(run):
+        so_far = f"step {run.training.step:,}, {run.training.elapsed_s:.0f}s"
+        passed = f"--{limit} {run.config.format()[limit]}"
+        raise UsageError(f"--resume: {out} is already past {passed} ({so_far}); choose a larger limit")
 
 
-def _resume_command(request: TrainRequest) -> str:
+def _resume_command(request: TrainRequest, *limit: str) -> str:
     files = [f"./{path}" if path.startswith("-") and path != "-" else path for path in request.corpus]
     extras = (["--log", request.log] if request.log else []) + (["--quiet"] if request.quiet else [])
     piped = "    (with the same text on standard input)" if "-" in request.corpus else ""
-    return shlex.join(["charlstm", "train", *files, "-o", request.output, *extras, "--resume"]) + piped
+    return shlex.join(["charlstm", "train", *files, "-o", request.output, *extras, "--resume", *limit]) + piped

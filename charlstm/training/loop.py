@@ -93,6 +93,32 @@ def new_run(config: Config, dataset: Dataset) -> Run:
     return Run(config, model, dataset.fingerprint, training=training, dataset=dataset)
 
 
+def extend(run: Run) -> None:
+    """Prepare a finished run that has its corpus for further training under a larger limit.
+
+    Training continues from the best weights, with a new optimiser, a zero state and the count of steps, epochs or
+    seconds that the run has reached.
+    """
+    assert run.dataset is not None
+    config, step = run.config.train, run.history[-1].step if run.history else 0
+    network = run.model.network.copy()
+    state = network.zero_state(batches_for(run.config, run.dataset).batch_size)
+    rng = np.random.default_rng((config.seed, step))
+    run.training = TrainingState(network, Optimizer(network.params, config), state, rng, step)
+    run.training.elapsed_s = config.time_s or 0.0
+    if config.ema_decay:
+        run.training.ema = network.copy().params
+    if run.best:  # evaluated on the same part of the validation text as those to come
+        run.best = next((entry for entry in run.history if entry.step == run.best.step), run.best)
+
+
+def epochs_of(run: Run) -> float:
+    """Return the number of passes over its corpus that an unfinished run has made."""
+    assert run.training is not None
+    assert run.dataset is not None
+    return run.training.step / batches_for(run.config, run.dataset).windows_per_epoch
+
+
 def batches_for(config: Config, dataset: Dataset) -> Batches:
     """Return the batches of the training text, smaller than configured if it is too short for them."""
     return fit_batches(dataset.train_ids, config.train.batch_size, config.train.seq_len)

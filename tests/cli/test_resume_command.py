@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 from helpers import TEXT, begin, error_line
 
@@ -50,6 +51,11 @@ def finished(model, text_file, tmp_path):
     return path
 
 
+def arrays_equal(one, other):
+    params = one.model.network.params, other.model.network.params
+    return all(np.array_equal(params[0][name], params[1][name]) for name in params[0])
+
+
 # ---- finished runs
 
 
@@ -61,12 +67,50 @@ def test_resuming_a_finished_run_changes_nothing(finished, here):
     assert finished.read_bytes() == before
 
 
-@pytest.mark.parametrize("steps", [2, 9, 900])
-def test_finished_run_cannot_be_extended(steps, finished, here):
+def test_finished_run_names_the_command_that_trains_it_further(finished, here):
+    said = here("train", "corpus.txt", "--resume").stderr
+    assert said.endswith("To train it further:\n    charlstm train corpus.txt -o model.npz --resume --time +5m\n")
+
+
+@pytest.mark.parametrize(
+    ("limit", "given"), [("--steps", "+7"), ("--steps", None), ("--time", "+0.3s"), ("--epochs", "+1")]
+)
+def test_finished_run_is_extended(limit, given, finished, here):
+    before = load_run(finished).history
+    done = here("train", "corpus.txt", "--resume", limit, given or before[-1].step + 7)
+    assert done.returncode == 0, done.stderr
+    run = load_run(finished)
+    assert run.training is None
+    assert run.history[: len(before)] == before
+    assert run.history[-1].step > before[-1].step
+    assert limit != "--steps" or run.history[-1].step == before[-1].step + 7
+
+
+def test_extended_run_keeps_the_better_weights(finished, here):
+    before = load_run(finished)
+    assert here("train", "corpus.txt", "--resume", "--steps", "+1", "--threads", 1).returncode == 0
+    after = load_run(finished)
+    best = min(after.history, key=lambda entry: entry.val_loss)
+    assert after.best.step == best.step
+    assert (best.step > before.history[-1].step) is not arrays_equal(before, after)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_limit_below_what_a_finished_run_has_done_is_refused(steps, finished, here):
     before = finished.read_bytes()
     done = here("train", "corpus.txt", "--resume", "--steps", steps)
-    assert "model.npz is finished and cannot be extended" in error_line(done, 2)
+    assert f"model.npz is already past --steps {steps}" in error_line(done, 2)
     assert finished.read_bytes() == before
+
+
+def test_limit_can_be_added_to_that_of_an_unfinished_run(unfinished, here):
+    assert here("train", "corpus.txt", "--resume", "--steps", "+5").returncode == 0
+    assert load_run(unfinished).history[-1].step == STEP + 5
+
+
+def test_limit_with_a_plus_sign_needs_resume(text_file, here):
+    done = here("train", "corpus.txt", "--steps", "+5")
+    assert error_line(done, 2) == "Error: a limit with a plus sign extends a run; use it with --resume"
 
 
 def test_resume_needs_the_corpus_even_of_a_finished_run(finished, here):
