@@ -209,7 +209,7 @@ def list_processes(pid: int) -> list[int]:
 
 def measure_memory(command: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[float, float]:
     """Run a command; return the peak memory of its process, and the sum of the peaks of all its processes, in MB."""
-    process = subprocess.Popen(command, env=env)
+    process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
     peaks: dict[int, float] = {}
     while process.poll() is None:
         for pid in list_processes(process.pid):

@@ -1,8 +1,8 @@
 """How time and memory grow: microseconds per character against H, L, B and T; peak memory against the corpus.
 
 Time is that of a training step (forward, backward, clipping, Adam) on all cores, divided by its characters. One size
-varies, the others stay fixed. Memory is that of `charlstm train` in its first steps, evaluations included: the peaks of
-all its processes, added up. The corpora repeat the sources of the Python standard library. Linux only: it reads /proc.
+varies, the others stay fixed. Memory is that of `charlstm train --time 20s`: the peaks of all its processes, added up.
+The corpora repeat the sources of the Python standard library. Linux only: it reads /proc.
 """
 
 import os
@@ -35,8 +35,8 @@ def measure_memory(megabytes: int, directory: Path, env: dict[str, str]) -> tupl
     """Return the peak memory of training on a corpus of a size, in MB: of the main process, and of all."""
     corpus, model = directory / "corpus.txt", directory / "model.npz"
     write_corpus(corpus, megabytes * 10**6)
-    command = [harness.CHARLSTM, "train", str(corpus), "-o", str(model), "--force", "-q"]
-    return harness.measure_memory([*command, "--steps", "20", "--evals", "2"], env)
+    command = [harness.CHARLSTM, "train", str(corpus), "-o", str(model), "--force", "--time", "20s"]
+    return harness.measure_memory(command, env)
 
 
 def write_corpus(path: Path, size: int) -> None:
