@@ -11,24 +11,44 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
+
 from charlstm.config.presets import find_bundled
 from charlstm.config.settings import ENCODINGS
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.text.corpus import Corpus, CorpusBuilder
+from charlstm.text.vocab import code_points
 
 _CHUNK = 1 << 20  # bytes read at a time
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SIGNATURES = {
-    b"\x1f\x8b": "gzip data; add the extension .gz to have it decompressed",
+    b"\x1f\x8b\x08": "gzip data; add the extension .gz to have it decompressed",
     b"BZh": "bzip2 data; add the extension .bz2 to have it decompressed",
     b"\xfd7zXZ": "xz data; add the extension .xz to have it decompressed",
     b"PK\x03\x04": "a zip archive or an office document; extract the text first",
     b"\x7fELF": "an executable (ELF), not text",
     b"%PDF": "a PDF; convert it to text first",
     b"\x89PNG": "a PNG image, not text",
-    b"\xff\xfe": "UTF-16; set the encoding to utf-16",
-    b"\xfe\xff": "UTF-16; set the encoding to utf-16",
 }
+_MARKS = {  # byte-order marks; those of UTF-32 first, since one of UTF-16 is the start of one of them
+    b"\xff\xfe\0\0": "utf-32-le",
+    b"\0\0\xfe\xff": "utf-32-be",
+    b"\xff\xfe": "utf-16-le",
+    b"\xfe\xff": "utf-16-be",
+    b"\xef\xbb\xbf": "utf-8",
+}
+_ZEROS = {  # which bytes of every four are NUL in text that is mostly Latin (UTF-16), or any text (UTF-32)
+    "utf-32-le": (2, 3),
+    "utf-32-be": (0, 1),
+    "utf-16-le": (1, 3),
+    "utf-16-be": (0, 2),
+}
+_HEAD = 1024  # bytes in which NULs are counted
+_MIN_HEAD = 64
+_MOSTLY, _HARDLY = 0.5, 0.1  # fractions of NULs
+_CONTROLS = np.array([(k < 0x20 and k not in b"\t\n\v\f\r\x1b") or k >= 0x7F for k in range(0xA0)])  # C0, DEL, C1
+_MAX_CONTROLS = 0.05  # fraction of a text
+_FEW_CONTROLS = 8  # that any text may have
 
 
 def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8") -> Corpus:
@@ -89,8 +109,8 @@ def _decode(file: BinaryIO, path: str, encoding: str, line_endings: set[str]) ->
     data = b"-"
     while data:
         data = file.read(_CHUNK)
-        if first and encoding == "utf-8":
-            _reject_other_formats(data, path)
+        if not offset:
+            _reject_other_formats(data, path, encoding)
         pending = decoder.getstate()[0]
         try:
             text = decoder.decode(data, final=not data)
@@ -102,8 +122,11 @@ def _decode(file: BinaryIO, path: str, encoding: str, line_endings: set[str]) ->
             before = (pending + data)[: getattr(error, "start", 0)]
             line = lines + _count_newlines(before, encoding)
             at = f"at byte {offset - len(pending) + len(before)}, line {line}"
-            hint = "is it text at all?" if b"\0" in data else "try another encoding, such as cp1252"
+            other = "latin-1" if encoding == "cp1252" else "cp1252"
+            hint = "is it text at all?" if b"\0" in data else f"try another encoding, such as {other}"
             raise CharlstmError(f"{path}: not {encoding}: {getattr(error, 'reason', error)} {at}; {hint}") from None
+        if not offset:
+            _reject_binary(text, path)
         offset, lines = offset + len(data), lines + text.count("\n")
         if first:
             text = text.removeprefix("\ufeff")
@@ -119,12 +142,41 @@ def _count_newlines(data: bytes, encoding: str) -> int:
         return data.count(b"\n")
 
 
-def _reject_other_formats(data: bytes, path: str) -> None:
+def _reject_other_formats(data: bytes, path: str, encoding: str) -> None:
+    """Reject a file whose first bytes contradict the encoding."""
     for magic, look in _SIGNATURES.items():
         if data.startswith(magic):
             raise CharlstmError(f"{path} looks like {look}")
-    head = data[:1024]
-    if len(head) >= 64 and (not any(head[1::2]) or not any(head[::2])):  # every other byte is NUL
+    marked = next((name for mark, name in _MARKS.items() if data.startswith(mark)), encoding)
+    if not marked.startswith(encoding):
+        family = marked.removesuffix("-le").removesuffix("-be")
+        raise CharlstmError(f"{path} looks like {family.upper()}, not {encoding}; set the encoding to {family}")
+    unmarked = _find_zeros(data[:_HEAD]) or encoding
+    if not unmarked.startswith(encoding):
         raise CharlstmError(
-            f"{path} looks like UTF-16 without a byte-order mark; set the encoding to utf-16-le or utf-16-be"
+            f"{path} looks like {unmarked[:6].upper()} without a byte-order mark, not {encoding}; "
+            f"set the encoding to {unmarked}"
+        )
+
+
+def _find_zeros(head: bytes) -> str | None:
+    """Return the encoding that the NULs among some bytes point to."""
+    if len(head) < _MIN_HEAD:
+        return None
+    zeros = [head[k::4].count(0) / len(head[k::4]) for k in range(4)]
+    for name, places in _ZEROS.items():
+        others = [zeros[k] for k in range(4) if k not in places]
+        if min(zeros[k] for k in places) >= _MOSTLY and min(others) < _HARDLY:
+            return name
+    return None
+
+
+def _reject_binary(text: str, path: str) -> None:
+    """Reject a file of whose characters many are control characters."""
+    points = code_points(text)
+    controls = int(np.count_nonzero(_CONTROLS[points[points < len(_CONTROLS)]]))
+    if controls > max(_MAX_CONTROLS * len(text), _FEW_CONTROLS):
+        raise CharlstmError(
+            f"{path} looks like binary data: {controls / len(text):.0%} of its characters are control characters; "
+            "give a text file, or set its encoding"
         )

@@ -83,7 +83,7 @@ def test_quiet_display_shows_nothing(capsys):
 
 
 def test_training_on_control_characters_does_not_print_them(here, tmp_path):
-    (tmp_path / "esc.txt").write_text("\x1b[31m\x07" * 300)
+    (tmp_path / "esc.txt").write_text("\x1b[31m" * 300 + "\x07")
     done = here("train", "esc.txt", "--hidden-size", 12, "--steps", 3, "--evals", 1, "--threads", 1)
     assert done.returncode == 0
     assert "\\x1b" in done.stderr

@@ -5,6 +5,7 @@ import errno
 import gzip
 import lzma
 import os
+import random
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -137,10 +138,6 @@ def test_utf16_without_a_byte_order_mark_is_refused_with_advice(tmp_path):
 @pytest.mark.parametrize(
     ("data", "format"),
     [
-        ("hello".encode("utf-16"), "UTF-16; set the encoding to utf-16"),
-        ("\ufeffhello".encode("utf-16-be"), "UTF-16; set the encoding to utf-16"),
-        ("hello there, this is some text without a mark".encode("utf-16-le"), "UTF-16 without a byte-order mark; "),
-        ("hello there, this is some text without a mark".encode("utf-16-be"), "UTF-16 without a byte-order mark; "),
         (gzip.compress(b"hello", mtime=0), "gzip data; add the extension .gz"),
         (bz2.compress(b"hello"), "bzip2 data; add the extension .bz2"),
         (lzma.compress(b"hello"), "xz data; add the extension .xz"),
@@ -153,6 +150,77 @@ def test_utf16_without_a_byte_order_mark_is_refused_with_advice(tmp_path):
 def test_other_formats_are_recognised(data, format, tmp_path):
     with pytest.raises(CharlstmError, match=rf"text\.txt looks like {format}"):
         read(tmp_path, data)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "shift_jis", "utf-16-le"])
+def test_other_formats_are_recognised_in_every_encoding(encoding, tmp_path):
+    with pytest.raises(CharlstmError, match=r"text\.txt looks like a PDF"):
+        read(tmp_path, b"%PDF-1.7 ...", encoding)
+
+
+# ---- bytes that contradict the encoding
+
+
+@pytest.mark.parametrize(
+    ("written", "given", "look"),
+    [
+        ("utf-16", "utf-8", "UTF-16, not utf-8; set the encoding to utf-16"),
+        ("utf-16", "cp1252", "UTF-16, not cp1252; set the encoding to utf-16"),
+        ("utf-32", "utf-8", "UTF-32, not utf-8; set the encoding to utf-32"),
+        ("utf-32", "utf-16", "UTF-32, not utf-16; set the encoding to utf-32"),
+        ("utf-8-sig", "cp1252", "UTF-8, not cp1252; set the encoding to utf-8"),
+        ("utf-8-sig", "utf-16-le", "UTF-8, not utf-16-le; set the encoding to utf-8"),
+    ],
+)
+def test_byte_order_mark_of_another_encoding_is_refused(written, given, look, tmp_path):
+    with pytest.raises(CharlstmError, match=rf"text\.txt looks like {look}$"):
+        read(tmp_path, "hello".encode(written), given)
+
+
+def test_mark_of_the_other_byte_order_is_refused(tmp_path):
+    with pytest.raises(CharlstmError, match=r"looks like UTF-16, not utf-16-le; set the encoding to utf-16$"):
+        read(tmp_path, "\ufeffhello".encode("utf-16-be"), "utf-16-le")
+
+
+@pytest.mark.parametrize("written", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("given", ["utf-8", "cp1252", "cp437"])
+@pytest.mark.parametrize("text", ["plain text " * 9, "“Curly quotes” – and dashes… " * 9])
+def test_nuls_in_every_second_place_are_recognised(written, given, text, tmp_path):
+    look = f"looks like {written[:6].upper()} without a byte-order mark, not {given}; set the encoding to {written}$"
+    with pytest.raises(CharlstmError, match=look):
+        read(tmp_path, text.encode(written), given)
+
+
+def test_wrong_byte_order_is_refused(tmp_path):
+    with pytest.raises(CharlstmError, match=r"set the encoding to utf-16-be$"):
+        read(tmp_path, ("plain text " * 9).encode("utf-16-be"), "utf-16-le")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["plain text " * 9, "по-русски " * 9, "漢字" * 40])
+def test_text_in_wide_characters_is_read_in_its_encoding(encoding, text, tmp_path):
+    assert text_of(read(tmp_path, text.encode(encoding), encoding)) == text
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp437"])
+def test_random_bytes_are_refused(encoding, tmp_path):
+    with pytest.raises(CharlstmError, match=r"text\.txt looks like binary data: \d+% of its characters are control"):
+        read(tmp_path, random.Random(1).randbytes(5000), encoding)
+
+
+def test_later_file_that_contradicts_the_encoding_is_named(tmp_path):
+    (tmp_path / "a").write_text("plain")
+    (tmp_path / "b").write_text("wide", encoding="utf-16")
+    with pytest.raises(CharlstmError, match=r"b looks like UTF-16, not cp1252"):
+        read_corpus([tmp_path / "a", tmp_path / "b"], "cp1252")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\0" * 8, "a\x01\x02" * 4, "a record of a few words\0another such record\0" * 50, "\x1b[31mred\x1b[0m\n" * 50],
+)
+def test_text_with_a_few_control_characters_is_read(text, tmp_path):
+    assert text_of(read(tmp_path, text.encode())) == text
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
