@@ -107,14 +107,22 @@ class CorpusBuilder:
         self._type = np.dtype(np.uint8)
         self._hash = hashlib.sha256()
         self.line_endings: set[str] = set()
+        self._line_ended = True
 
     @property
     def length(self) -> int:
         """Characters so far."""
         return len(self._data) // self._type.itemsize
 
+    def end_line(self) -> None:
+        """Append a newline if the text so far does not end with one."""
+        if not self._line_ended:
+            self.add("\n")
+
     def add(self, text: str) -> None:
         """Append text that has LF line endings."""
+        if text:
+            self._line_ended = text.endswith("\n")
         self._hash.update(text.encode("utf-8", "surrogatepass"))
         points = code_points(text)
         ids = self._id_of[points]

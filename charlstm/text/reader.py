@@ -52,7 +52,7 @@ _FEW_CONTROLS = 8  # that any text may have
 
 
 def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8") -> Corpus:
-    """Read texts, in the order given, as one corpus.
+    """Read texts, in the order given, as one corpus. A file that does not end with a newline is followed by one.
 
     Args:
         paths: a file, or several; `-` is standard input, `@name` a bundled corpus; .gz, .bz2 and .xz are decompressed.
@@ -71,6 +71,7 @@ def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8
         raise UsageError(str(error), "encoding") from None
     builder = CorpusBuilder()
     for path in names:
+        builder.end_line()
         length, source = builder.length, "standard input" if path == "-" else path
         try:
             with _open(path) as file:

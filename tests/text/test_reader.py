@@ -244,6 +244,14 @@ def test_several_files_are_one_text_in_the_order_given(tmp_path):
     assert text_of(read_corpus([tmp_path / "b", tmp_path / "a"])) == "two\none\n"
 
 
+def test_file_without_a_final_newline_is_followed_by_one(tmp_path):
+    for name, data in (("a", b"It ends here."), ("b", b"Chapter two\r\n"), ("c", b"The end")):
+        (tmp_path / name).write_bytes(data)
+    corpus = read_corpus([tmp_path / name for name in "abc"])
+    assert text_of(corpus) == "It ends here.\nChapter two\nThe end"
+    assert corpus.line_endings == {"\r\n"}
+
+
 def test_one_path_equals_a_list_of_one(text_file):
     fingerprint = read_corpus([text_file]).fingerprint
     assert read_corpus(str(text_file)).fingerprint == read_corpus(text_file).fingerprint == fingerprint
