@@ -19,6 +19,11 @@ def load_checkpoint(path: str) -> Run:
         raise UsageError(f"{error}; name a model file, or train one first") from None
 
 
+def reading_of(run: Run, encoding: str | None) -> dict[str, str]:
+    """Return the settings of `read_corpus`: those of the run, unless another encoding is given."""
+    return run.config.data.reading | ({} if encoding is None else {"encoding": encoding})
+
+
 def check_stdin_once(*paths: str | None) -> None:
     """Refuse to read standard input twice."""
     if paths.count("-") > 1:

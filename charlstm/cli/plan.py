@@ -10,7 +10,15 @@ from charlstm.config.settings import Config
 from charlstm.errors import printable
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.text.reader import read_corpus
-from charlstm.training.advice import RARE, advise, file_bytes, measure_speed, memory_bytes, repeated_line_fraction
+from charlstm.training.advice import (
+    RARE,
+    advise,
+    file_bytes,
+    measure_speed,
+    memory_bytes,
+    repeated_line_fraction,
+    suggest_data_settings,
+)
 from charlstm.training.loop import batches_for, total_steps_of
 
 _LINE_ENDINGS = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
@@ -20,19 +28,20 @@ _SHOWN_RARE = 20
 def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> None:
     """Print a description of a corpus and how to train on it."""
     config = Config().replace(**flags)
-    corpus = read_corpus(paths, config.data.encoding)
+    corpus = read_corpus(paths, **config.data.reading)
     dataset = corpus.split(config.data.val_fraction)
     settings = advise(dataset, flags)
-    values = _describe(corpus) | {"settings": settings} | _estimate_cost(dataset, config.replace(**settings))
+    config = config.replace(**settings)
+    values = {
+        **_describe(corpus),
+        "settings": settings,
+        "suggestions": suggest_data_settings(config, dataset.vocab),
+        **_estimate_cost(dataset, config),
+    }
     if json:
         print(as_json(values, indent=2))
         return
-    rare, endings = values["rare"], " and ".join(values["line_endings"]) or "no newlines"
-    listed = ", ".join(f"'{printable(c)}' {n}" for c, n in list(rare.items())[:_SHOWN_RARE])
-    listed += ", ..." if len(rare) > _SHOWN_RARE else ""
-    print(f"corpus      {values['chars']:,} characters, {values['vocabulary']} distinct")
-    print(f"rare        {len(rare)} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
-    print(f"lines       {endings}; {values['repeated_lines']:.1%} repeat an earlier line")
+    _print_corpus(values)
     print(f"settings    {format_settings(settings)}")
     print(f"speed       {values['chars_per_s']:,.0f} characters/s on this machine")
     print(f"time        {values['seconds']:,.0f} s, {values['epochs']:,.1f} epochs")
@@ -40,6 +49,17 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
     limits = [part for name in flags for part in (flag_of(name), config.format()[name])]
     print("To train with these settings:")
     print(f"    {printable(shlex.join(['charlstm', 'train', *paths, *limits]))}")
+
+
+def _print_corpus(values: Mapping[str, Any]) -> None:
+    rare, endings = values["rare"], " and ".join(values["line_endings"]) or "no newlines"
+    listed = ", ".join(f"'{printable(c)}' {n}" for c, n in list(rare.items())[:_SHOWN_RARE])
+    listed += ", ..." if len(rare) > _SHOWN_RARE else ""
+    print(f"corpus      {values['chars']:,} characters, {values['vocabulary']} distinct")
+    print(f"rare        {len(rare)} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
+    print(f"lines       {endings}; {values['repeated_lines']:.1%} repeat an earlier line")
+    for suggestion in values["suggestions"]:
+        print(f"suggestion  {suggestion}")
 
 
 def _describe(corpus: Corpus) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from charlstm.errors import UsageError, quote
 from charlstm.network.cores import blas_threads
 from charlstm.sampling.generate import Prefix
 from charlstm.sampling.params import SamplingParams
+from charlstm.text.normalize import normalize_text
 from charlstm.text.vocab import UnknownCharactersError
 
 _HELP = """Your text is added to the story, and the model continues it; press Enter on an empty line to let it
@@ -42,7 +43,8 @@ class _Story:
     """A story in turns. Any number of them can be undone: each keeps the state of the network."""
 
     def __init__(self, request: PlayRequest) -> None:
-        model = load_checkpoint(request.checkpoint).model
+        run = load_checkpoint(request.checkpoint)
+        model, self._form = run.model, run.config.data.normalize
         self._model, self._rng = model, np.random.default_rng(request.seed)
         self._params = SamplingParams(length=request.length, temperature=request.temperature, keep_stop=True)
         self._turns = [_Turn("", "", model.read())]
@@ -50,6 +52,7 @@ class _Story:
 
     def add_turn(self, typed: str) -> None:
         """Add what was typed, and write and show the continuation."""
+        typed = normalize_text(typed, self._form)
         prefix = self._turns[-1].prefix.extend(typed)
         written = ""
         with blas_threads(1), suppress(KeyboardInterrupt):  # which ends the turn
@@ -74,7 +77,7 @@ class _Story:
         elif name == "length":
             self._set(length=_KINDS["length"].parse(value))
         elif name == "stop":
-            self._set(stop=(unescape(value),) if value else ())
+            self._set(stop=(normalize_text(unescape(value), self._form),) if value else ())
         elif name == "story":
             sys.stdout.write(self._text() + "\n")
         elif name == "save":

@@ -4,7 +4,7 @@ import io
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, unescape
+from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, reading_of, unescape
 from charlstm.cli.requests import SampleRequest
 from charlstm.cli.signals import as_exits
 from charlstm.cli.writer import MAX_REDRAWS, Draw, TextWriter, shown_prime
@@ -25,6 +25,7 @@ from charlstm.sampling.language_model import LanguageModel
 from charlstm.sampling.params import DEFAULT_LENGTH, SamplingParams
 from charlstm.storage.atomic import replace_file, temporary_path
 from charlstm.text.corpus import convert_newlines
+from charlstm.text.normalize import normalize_text
 from charlstm.text.reader import read_corpus
 from charlstm.text.vocab import UnknownCharactersError, Vocab
 
@@ -37,11 +38,11 @@ def write_samples(request: SampleRequest) -> None:
     """Write one text while it is generated, or several in order."""
     check_stdin_once(request.prime, request.prime_file, request.corpus)
     run = load_checkpoint(request.checkpoint)
-    model, encoding = run.model, request.encoding or run.config.data.encoding
-    source = None if request.corpus is None else read_corpus(request.corpus, encoding)
-    params = _prepare_params(request)
+    model, reading = run.model, reading_of(run, request.encoding)
+    source = None if request.corpus is None else read_corpus(request.corpus, **reading)
+    params = _prepare_params(request, reading["normalize"])
     sampler = model.sampler(params, source)
-    primes = _read_primes(model.vocab, request, encoding)
+    primes = _read_primes(model.vocab, request, reading)
     with blas_threads(1), _open_output(request) as file:
         writer = TextWriter(file, request, params, model.vocab, source)
         if request.live:
@@ -55,9 +56,9 @@ def write_samples(request: SampleRequest) -> None:
     writer.report()
 
 
-def _prepare_params(request: SampleRequest) -> SamplingParams:
-    """Return the sampling parameters, with escapes replaced and the length that the request needs."""
-    params = replace(request.params, stop=tuple(map(unescape, request.params.stop)))
+def _prepare_params(request: SampleRequest, form: str) -> SamplingParams:
+    """Return the sampling parameters, with normalised stop strings and the length that the request needs."""
+    params = replace(request.params, stop=tuple(normalize_text(unescape(text), form) for text in request.params.stop))
     if request.max_chars:
         return replace(params, length=request.max_chars + max(map(len, params.stop), default=0))
     if request.beam and params.length is None:  # it often repeats itself without end
@@ -142,13 +143,14 @@ def _open_output(request: SampleRequest) -> Iterator[TextIO]:
 # ---- the primes
 
 
-def _read_primes(vocab: Vocab, request: SampleRequest, encoding: str) -> list[str]:
+def _read_primes(vocab: Vocab, request: SampleRequest, reading: Mapping[str, str]) -> list[str]:
     """Return the texts to continue, in characters of the vocabulary."""
     argument = "prime" if request.prime_file is None else "prime_file"
     if request.prime_file is not None:
-        text = _read_file(request.prime_file, encoding)
+        text = _read_file(request.prime_file, reading)
     else:
         text = convert_newlines(_read_stdin() if request.prime == "-" else request.prime)
+    text = normalize_text(text, reading["normalize"])
     lines = text.removesuffix("\n").split("\n") if request.each_line else [text]
     primes = []
     for n, line in enumerate(lines, 1):
@@ -173,9 +175,9 @@ def _adapt(prime: str, vocab: Vocab, request: SampleRequest) -> str:
     return prime
 
 
-def _read_file(path: str, encoding: str) -> str:
+def _read_file(path: str, reading: Mapping[str, str]) -> str:
     try:
-        corpus = read_corpus(path, encoding)
+        corpus = read_corpus(path, **reading)
     except CharlstmError as error:
         raise UsageError(str(error), "prime_file") from None
     return corpus.text

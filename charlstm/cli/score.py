@@ -5,14 +5,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint
+from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, reading_of
 from charlstm.cli.output import as_json, format_bits, is_terminal, say
 from charlstm.cli.requests import ScoreRequest
 from charlstm.errors import CharlstmError, printable, shorten
@@ -40,9 +40,9 @@ def print_score(request: ScoreRequest) -> None:
     """Print the loss of texts, of their parts, and of simple models trained on another text."""
     check_stdin_once(*request.files, request.baselines)
     run = load_checkpoint(request.checkpoint)
-    model, encoding = run.model, request.encoding or run.config.data.encoding
-    score = model.score(*(read_corpus(file, encoding) for file in request.files), exact=request.exact)
-    losses = {} if request.baselines is None else _baselines(request.baselines, encoding, score, model)
+    model, reading = run.model, reading_of(run, request.encoding)
+    score = model.score(*(read_corpus(file, **reading) for file in request.files), exact=request.exact)
+    losses = {} if request.baselines is None else _baselines(request.baselines, reading, score, model)
     if request.highlight:
         _print_highlighted(score, request.color)
     elif request.as_json:
@@ -95,8 +95,8 @@ def _part_values(part: _Part, by: str) -> dict[str, Any]:
     return {"file": part.file, by: part.number, **_loss_values(part.score), "text": part.score.text}
 
 
-def _baselines(path: str, encoding: str, score: Score, model: LanguageModel) -> dict[str, float]:
-    train_ids, _ = read_corpus(path, encoding).encode_with(model.vocab)
+def _baselines(path: str, reading: Mapping[str, str], score: Score, model: LanguageModel) -> dict[str, float]:
+    train_ids, _ = read_corpus(path, **reading).encode_with(model.vocab)
     if not len(train_ids):
         raise CharlstmError(f"--baselines {path}: none of its characters are in the model's vocabulary")
     ids, _ = corpus_from_text(score.text).encode_with(model.vocab)

@@ -15,7 +15,7 @@ from charlstm.storage.run import Run
 from charlstm.text.baselines import MAX_CHARS, baseline_losses
 from charlstm.text.corpus import Dataset
 from charlstm.text.overlap import OVERLAP_CHARS, find_longest_overlap, measure_overlap
-from charlstm.training.advice import assess
+from charlstm.training.advice import assess, suggest_data_settings
 from charlstm.training.loop import batches_for, total_steps_of
 
 _COUNTED_PER_S = 100_000  # characters per second of the run: counting takes about a hundredth of it
@@ -38,6 +38,9 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
             f"The corpus is short: using a batch size of {batches.batch_size} and windows of {batches.seq_len} "
             f"characters instead of {config.train.batch_size} and {config.train.seq_len}"
         )
+    if run.training and not run.training.step:
+        for suggestion in suggest_data_settings(config, dataset.vocab):
+            display.say(suggestion)
     if config.data.val_fraction and len(dataset.val_ids) < 2:
         display.say("The corpus is too short for validation; the last weights will be kept")
     elif len(dataset.val_ids) >= 2 and not display.quiet:

@@ -85,7 +85,8 @@ def _start(
     if any(isinstance(flag, More) for flag in flags.values()):
         raise UsageError("a limit with a plus sign extends a run; use it with --resume")
     config = Config().replace(**(values or {})).replace(**flags)
-    dataset = read_corpus(request.corpus, config.data.encoding).split(config.data.val_fraction)
+    data = config.data
+    dataset = read_corpus(request.corpus, **data.reading).split(data.val_fraction)
     chosen: Mapping[str, Any] = {}
     if values is None:
         with _warnings_to((lambda line: None) if request.quiet else say):
@@ -109,7 +110,7 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
                 f"--resume: {request.output} was started with {name} {old[name]}, not {value}; "
                 "omit that setting, or start a new run with another --output"
             )
-    run.use_corpus(read_corpus(request.corpus, config.data.encoding), force=request.force)
+    run.use_corpus(read_corpus(request.corpus, **config.data.reading), force=request.force)
     limit = next((name for name in LIMITS if name in {**flags, **added}), None)
     if run.training is None and limit:
         extend(run)

@@ -33,6 +33,13 @@ class DataConfig:
     """How the corpus is read and split."""
 
     encoding: str = setting("utf-8", ENCODINGS, "Encoding of the corpus.", group="Corpus")
+    normalize: str = setting(
+        "none",
+        one_of("none", "NFC", "NFKC"),
+        "Convert the corpus to this Unicode normalisation form. Try NFC if é is written in two ways, as one character "
+        "and as e with a combining accent.",
+        group="Corpus",
+    )
     val_fraction: float = setting(
         0.1,
         number(0, 0.5),
@@ -42,6 +49,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    @property
+    def reading(self) -> dict[str, str]:
+        """The settings of `read_corpus`."""
+        return {"encoding": self.encoding, "normalize": self.normalize}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +142,12 @@ class Run:
         if not force:
             old, new = self.fingerprint, corpus.fingerprint
             chars = "of the same length" if old.chars == new.chars else f"{new.chars:,} characters, not {old.chars:,}"
+            form = self.config.data.normalize
+            same = "give the same files in the same order"
             raise CharlstmError(
-                f"the corpus differs from the one this run was started with ({chars}): give the same files in the "
-                "same order, or use --force (force=True in Python) to continue with this one"
+                f"the corpus differs from the one this run was started with ({chars}): "
+                f"{same if corpus.normalize == form else f'read it with normalize {form}'}, "
+                "or use --force (force=True in Python) to continue with this one"
             )
         ids, unknown = corpus.encode_with(self.model.vocab)
         if unknown:
@@ -154,7 +157,7 @@ class Run:
         self.fingerprint = corpus.fingerprint
         self.best, self.history = None, []
         self.model = LanguageModel(self.training.network.copy(), self.model.vocab)
-        return Corpus(self.model.vocab, ids, corpus.fingerprint)
+        return replace(corpus, vocab=self.model.vocab, ids=ids)
 
     def _members(self) -> Iterator[tuple[str, Array]]:
         """Yield the arrays of the file; docs/format.md describes them."""

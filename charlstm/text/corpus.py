@@ -28,6 +28,7 @@ class Dataset:
     vocab: Vocab
     fingerprint: Fingerprint  # of the whole corpus
     val_fraction: float
+    normalize: str = "none"  # of the corpus
 
     def __repr__(self) -> str:
         return f"Dataset({len(self.train_ids):,} + {len(self.val_ids):,} characters, {len(self.vocab)} distinct)"
@@ -42,13 +43,15 @@ class Dataset:
 class Corpus:
     """A text as ids.
 
-    Line endings are LF: CRLF and lone CR are converted. A byte-order mark is removed. Nothing else is changed.
+    Line endings are LF: CRLF and lone CR are converted. A byte-order mark is removed. Nothing else is changed, unless
+    the text was normalised.
     """
 
     vocab: Vocab
     ids: Ids  # [N], in the narrowest type that holds them
     fingerprint: Fingerprint
     line_endings: frozenset[str] = frozenset()  # of the files
+    normalize: str = "none"  # the normalisation form that the text was converted to
 
     def __repr__(self) -> str:
         return f"Corpus({len(self.ids):,} characters, {len(self.vocab)} distinct)"
@@ -62,7 +65,9 @@ class Corpus:
     def split(self, val_fraction: float) -> Dataset:
         """Return the corpus with the last `val_fraction` of it held out for validation (views)."""
         train_chars = len(self.ids) - int(len(self.ids) * val_fraction)
-        return Dataset(self.ids[:train_chars], self.ids[train_chars:], self.vocab, self.fingerprint, val_fraction)
+        return Dataset(
+            self.ids[:train_chars], self.ids[train_chars:], self.vocab, self.fingerprint, val_fraction, self.normalize
+        )
 
     def encode_with(self, vocab: Vocab) -> tuple[Ids, int]:
         """Return the text in the ids of another vocabulary, without its unknown characters, and their number."""
@@ -96,17 +101,21 @@ class CorpusBuilder:
 
     A text of up to 256 distinct characters takes one byte per character.
 
+    Args:
+        normalize: the normalisation form of the text, which is recorded.
+
     Attributes:
         line_endings: the kinds of line endings, for the caller to fill in.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, normalize: str = "none") -> None:
         self._id_of = np.full(0x110000, -1, np.int32)  # by code point
         self._met: list[int] = []  # code points by provisional id
         self._data = bytearray()
         self._type = np.dtype(np.uint8)
         self._hash = hashlib.sha256()
         self.line_endings: set[str] = set()
+        self._normalize = normalize
         self._line_ended = True
 
     @property
@@ -148,4 +157,4 @@ class CorpusBuilder:
             chunk[...] = final[chunk]
             counts += np.bincount(chunk, minlength=len(met))
         fingerprint = Fingerprint(len(ids), self._hash.hexdigest())
-        return Corpus(Vocab(np.sort(met), counts), ids, fingerprint, frozenset(self.line_endings))
+        return Corpus(Vocab(np.sort(met), counts), ids, fingerprint, frozenset(self.line_endings), self._normalize)

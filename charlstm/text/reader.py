@@ -14,9 +14,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from charlstm.config.presets import find_bundled
-from charlstm.config.settings import ENCODINGS
+from charlstm.config.settings import DataConfig
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.text.corpus import Corpus, CorpusBuilder
+from charlstm.text.normalize import normalize_pieces
 from charlstm.text.vocab import code_points
 
 _CHUNK = 1 << 20  # bytes read at a time
@@ -51,31 +52,30 @@ _MAX_CONTROLS = 0.05  # fraction of a text
 _FEW_CONTROLS = 8  # that any text may have
 
 
-def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8") -> Corpus:
+def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8", normalize: str = "none") -> Corpus:
     """Read texts, in the order given, as one corpus. A file that does not end with a newline is followed by one.
 
     Args:
         paths: a file, or several; `-` is standard input, `@name` a bundled corpus; .gz, .bz2 and .xz are decompressed.
         encoding: of all of them. Bytes that are invalid in it are an error.
+        normalize: the Unicode normalisation form to convert the text to, NFC or NFKC, or none.
 
     Raises:
-        UsageError: a file is missing or unreadable, or the encoding is unknown.
+        UsageError: a file is missing or unreadable, or the encoding or the form is unknown.
         CharlstmError: a file is empty or is not text in that encoding; names the byte and the line.
     """
     names = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if names.count("-") > 1:
         raise UsageError("standard input (-) can be read only once")
-    try:
-        encoding = codecs.lookup(ENCODINGS.check(encoding)).name.removesuffix("-sig")  # the mark is removed here
-    except ValueError as error:
-        raise UsageError(str(error), "encoding") from None
-    builder = CorpusBuilder()
+    DataConfig(encoding=encoding, normalize=normalize)  # checks them
+    encoding = codecs.lookup(encoding).name.removesuffix("-sig")  # the mark is removed here
+    builder = CorpusBuilder(normalize)
     for path in names:
         builder.end_line()
         length, source = builder.length, "standard input" if path == "-" else path
         try:
             with _open(path) as file:
-                for text in _decode(file, source, encoding, builder.line_endings):
+                for text in normalize_pieces(_decode(file, source, encoding, builder.line_endings), normalize):
                     builder.add(text)
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None

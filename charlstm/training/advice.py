@@ -15,6 +15,8 @@ from charlstm.network.cores import available_cores
 from charlstm.optim import moments_of
 from charlstm.storage.run import Evaluation, Run
 from charlstm.text.corpus import Corpus, Dataset
+from charlstm.text.normalize import find_mixed_forms
+from charlstm.text.vocab import Vocab, describe
 from charlstm.training.loop import new_run, train
 
 RARE = 10  # occurrences below which a character can hardly be learned
@@ -148,6 +150,21 @@ def repeated_line_fraction(corpus: Corpus) -> float:
     """Return the fraction of the lines of a text that repeat an earlier one. Blank lines do not count."""
     lines = [line for line in corpus.vocab.decode(corpus.ids[:_MAX_LINES_CHARS]).split("\n") if line.strip()]
     return 1 - len(Counter(lines)) / len(lines) if lines else 0.0
+
+
+def suggest_data_settings(config: Config, vocab: Vocab) -> list[str]:
+    """Return suggestions for how to read a corpus, in sentences: for mixed Unicode forms.
+
+    Args:
+        config: all settings of the run.
+        vocab: of the corpus as it is read so far.
+    """
+    found = []
+    mixed = find_mixed_forms(vocab.characters) if config.data.normalize == "none" else None
+    if mixed:
+        letter, mark = map(describe, mixed)
+        found.append(f"The corpus has both {letter} and {mark}: it mixes Unicode forms; try --normalize NFC")
+    return found
 
 
 def assess(run: Run, baselines: Mapping[str, float]) -> str:

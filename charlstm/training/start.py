@@ -35,13 +35,22 @@ def start(
     """
     base = config if isinstance(config, Config) else Config() if config is None else load_config(str(config))
     base = base.replace(**settings)
-    if isinstance(corpus, Dataset):
-        if "val_fraction" in settings and base.data.val_fraction != corpus.val_fraction:
-            raise UsageError(f"the dataset is already split, at {corpus.val_fraction:g}", "val_fraction")
-        dataset, base = corpus, base.replace(val_fraction=corpus.val_fraction)
-    else:
-        corpus = corpus if isinstance(corpus, Corpus) else read_corpus(corpus, base.data.encoding)
-        dataset = corpus.split(base.data.val_fraction)
+    if not isinstance(corpus, Corpus | Dataset):
+        corpus = read_corpus(corpus, **base.data.reading)
+    fixed = _settings_of(corpus)
+    for name, value in fixed.items():
+        if name in settings and base.values()[name] != value:
+            raise UsageError(f"the {type(corpus).__name__.lower()} was made with {value}", name)
+    base = base.replace(**fixed)
+    dataset = corpus.split(base.data.val_fraction) if isinstance(corpus, Corpus) else corpus
     if config is None:
         base = base.replace(**advise(dataset, {name: base.values()[name] for name in settings}))
     return new_run(base, dataset)
+
+
+def _settings_of(corpus: Corpus | Dataset) -> dict[str, Any]:
+    """Return the settings that a corpus was made with, which can no longer be chosen."""
+    values: dict[str, Any] = {"normalize": corpus.normalize}
+    if isinstance(corpus, Dataset):
+        values["val_fraction"] = corpus.val_fraction
+    return values

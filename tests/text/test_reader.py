@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm import Corpus, read_corpus
+from charlstm import Corpus, corpus_from_text, read_corpus
 from charlstm.errors import CharlstmError, UsageError
 
 DIRECTORY_ERROR = os.strerror(errno.EISDIR if os.name == "posix" else errno.EACCES)
@@ -24,6 +24,12 @@ def read(tmp_path: Path, data: bytes, encoding: str = "utf-8", name: str = "text
     path = tmp_path / name
     path.write_bytes(data)
     return read_corpus([path], encoding)
+
+
+def read_path(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_bytes(text.encode())
+    return path
 
 
 def text_of(corpus: Corpus) -> str:
@@ -130,6 +136,32 @@ def test_invalid_bytes_in_other_encodings_are_refused_with_their_place(data, enc
 def test_utf16_without_a_byte_order_mark_is_refused_with_advice(tmp_path):
     with pytest.raises(CharlstmError, match=r"starts with a byte-order mark; try utf-16-le or utf-16-be$"):
         read(tmp_path, b"no mark here", "utf-16")
+
+
+# ---- normalisation
+
+
+def test_text_is_normalised_across_pieces_of_a_large_file(tmp_path):
+    text = "x" * ((1 << 20) - 1) + "e\u0301" * 5 + "\r\n"
+    corpus = read_corpus([read_path(tmp_path, text)], normalize="NFC")
+    assert text_of(corpus) == "x" * ((1 << 20) - 1) + "é" * 5 + "\n"
+    assert corpus.normalize == "NFC"
+
+
+def test_fingerprint_is_that_of_the_normalised_text(tmp_path):
+    corpus = read_corpus(read_path(tmp_path, "cafe\u0301"), normalize="NFC")
+    assert corpus.fingerprint == corpus_from_text("café").fingerprint
+
+
+def test_mark_at_the_start_of_a_file_is_not_joined_to_the_file_before(tmp_path):
+    (tmp_path / "a").write_text("e", encoding="utf-8")
+    (tmp_path / "b").write_text("\u0301", encoding="utf-8")
+    assert text_of(read_corpus([tmp_path / "a", tmp_path / "b"], normalize="NFC")) == "e\n\u0301"
+
+
+def test_unknown_form_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"^normalize: NFX is not one of none, NFC, NFKC$"):
+        read_corpus(read_path(tmp_path, "text"), normalize="NFX")
 
 
 # ---- other formats

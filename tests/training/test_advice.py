@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from helpers import TEXT, begin
+from helpers import SMALL, TEXT, begin
 
 from charlstm import Config, Dataset, Evaluation, Run, corpus_from_text
 from charlstm.config.settings import ADVISED
@@ -16,6 +16,7 @@ from charlstm.training.advice import (
     measure_speed,
     memory_bytes,
     repeated_line_fraction,
+    suggest_data_settings,
     unfinished_file_bytes,
 )
 
@@ -165,6 +166,14 @@ def test_predicted_memory_is_within_a_tenth(size, measured, monkeypatch):
 
 def test_repeated_lines_are_counted_without_blank_ones():
     assert repeated_line_fraction(corpus_from_text("a\nb\na\n\n\nc\na\n")) == pytest.approx(2 / 5)
+
+
+def test_normalisation_is_suggested_for_mixed_forms_only():
+    vocab = corpus_from_text(TEXT + "éue\u0301" * 20).vocab
+    (suggestion,) = suggest_data_settings(SMALL, vocab)
+    assert suggestion.startswith("The corpus has both 'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE and '\u0301' U+0301 ")
+    assert suggestion.endswith(": it mixes Unicode forms; try --normalize NFC")
+    assert suggest_data_settings(SMALL.replace(normalize="NFC"), vocab) == []
 
 
 def test_blank_text_has_no_repeated_lines():

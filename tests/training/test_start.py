@@ -174,8 +174,20 @@ def test_error_names_the_argument(settings, message, text_file):
 
 
 def test_val_fraction_other_than_the_dataset_s_is_refused():
-    with pytest.raises(UsageError, match=r"^val_fraction: the dataset is already split, at 0\.2$"):
+    with pytest.raises(UsageError, match=r"^val_fraction: the dataset was made with 0\.2$"):
         start(corpus_from_text(TEXT).split(0.2), SMALL, val_fraction=0.1)
+
+
+def test_normalised_corpus_keeps_its_form(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT + "cafe\u0301", encoding="utf-8")
+    run = start(read_corpus(path, normalize="NFC"), SMALL)
+    assert run.config.data.normalize == "NFC"
+    assert_same_run(run, start(path, SMALL, normalize="NFC"))
+    with pytest.raises(CharlstmError, match="read it with normalize NFC, or use --force"):
+        run.use_corpus(read_corpus(path))
+    with pytest.raises(UsageError, match=r"^normalize: the corpus was made with none$"):
+        start(read_corpus(path), SMALL, normalize="NFC")
 
 
 def test_val_fraction_equal_to_the_dataset_s_is_accepted():
