@@ -19,7 +19,7 @@ SMALL = Config().replace(hidden_size=12, batch_size=4, seq_len=10, steps=40, eva
 def begin(config: Config = SMALL, corpus: Corpus | str = TEXT) -> Run:
     """Return a run that has not taken a step yet."""
     corpus = corpus_from_text(corpus) if isinstance(corpus, str) else corpus
-    return new_run(config, corpus.split(config.data.val_fraction))
+    return new_run(config, corpus.merge_rare(config.data.min_count).split(config.data.val_fraction))
 
 
 def train_fully(config: Config = SMALL, corpus: Corpus | str = TEXT) -> tuple[Run, list[Report]]:

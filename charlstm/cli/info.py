@@ -21,6 +21,7 @@ def print_info(path: str, json: bool) -> None:
             "best": best and dataclasses.asdict(best),
             "parameters": parameters,
             "vocabulary": vocab.characters,
+            "unknown_character": None if vocab.unknown_id is None else vocab.characters[vocab.unknown_id],
             "corpus": dataclasses.asdict(run.fingerprint),
             "config": run.config.sections(),
             "history": [dataclasses.asdict(entry) for entry in run.history],
@@ -30,7 +31,8 @@ def print_info(path: str, json: bool) -> None:
     print(
         f"model       {run.config.model.num_layers} x {run.config.model.hidden_size} units, {parameters:,} parameters"
     )
-    print(f"vocabulary  {len(vocab)} characters: {printable(vocab.characters)}")
+    unknown = "" if vocab.unknown_id is None else ", of which U+FFFD stands for all others"
+    print(f"vocabulary  {len(vocab)} characters{unknown}: {printable(vocab.characters)}")
     print(f"corpus      {run.fingerprint.chars:,} characters, SHA-256 {run.fingerprint.sha256[:16]}...")
     print(f"training    {'not finished' if training else 'finished'}, step {step:,}")
     if best and best.val_loss is not None:

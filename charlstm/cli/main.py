@@ -98,7 +98,7 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
 
 @cli.command()
 @click.argument("corpus", nargs=-1, required=True)
-@setting_options("encoding", "normalize", *LIMITS, "threads")
+@setting_options("encoding", "normalize", "min_count", *LIMITS, "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     """Describe a corpus, suggest settings, and estimate time and memory.
@@ -171,7 +171,8 @@ def score(request: ScoreRequest) -> None:
 
     Prints the loss in nats and bits per character (lower is better) and the perplexity per character. The recurrent
     state starts at zero and is not reset between lines or files; the first character is not scored. Characters outside
-    the vocabulary are skipped and counted. `-` reads standard input. Several files are scored as one text.
+    the vocabulary are counted and skipped, or scored as one symbol by a model trained with --min-count. `-` reads
+    standard input. Several files are scored as one text.
 
     Examples:
     charlstm score model.npz other.txt

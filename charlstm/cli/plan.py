@@ -29,11 +29,12 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
     """Print a description of a corpus and how to train on it."""
     config = Config().replace(**flags)
     corpus = read_corpus(paths, **config.data.reading)
-    dataset = corpus.split(config.data.val_fraction)
+    dataset = corpus.merge_rare(config.data.min_count).split(config.data.val_fraction)
     settings = advise(dataset, flags)
     config = config.replace(**settings)
     values = {
         **_describe(corpus),
+        "model_vocabulary": len(dataset.vocab),
         "settings": settings,
         "suggestions": suggest_data_settings(config, dataset.vocab),
         **_estimate_cost(dataset, config),
@@ -55,7 +56,9 @@ def _print_corpus(values: Mapping[str, Any]) -> None:
     rare, endings = values["rare"], " and ".join(values["line_endings"]) or "no newlines"
     listed = ", ".join(f"'{printable(c)}' {n}" for c, n in list(rare.items())[:_SHOWN_RARE])
     listed += ", ..." if len(rare) > _SHOWN_RARE else ""
-    print(f"corpus      {values['chars']:,} characters, {values['vocabulary']} distinct")
+    left = values["model_vocabulary"]
+    merged = "" if left == values["vocabulary"] else f", {left} with rare ones merged"
+    print(f"corpus      {values['chars']:,} characters, {values['vocabulary']} distinct{merged}")
     print(f"rare        {len(rare)} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
     print(f"lines       {endings}; {values['repeated_lines']:.1%} repeat an earlier line")
     for suggestion in values["suggestions"]:

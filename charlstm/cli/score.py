@@ -52,14 +52,19 @@ def print_score(request: ScoreRequest) -> None:
 
 
 def _print_text(score: Score, losses: dict[str, float], request: ScoreRequest) -> None:
-    skipped = f"; unknown characters skipped: {score.unknown_chars:,}" if score.unknown_chars else ""
+    unknown = f"; unknown characters{_describe_unknown(score)}" if score.unknown_chars else ""
     print(f"{score.nats_per_char:.4f} nats, {score.bpc:.4f} bits per character, perplexity {score.perplexity:.3f}")
-    print(f"over {score.chars:,} characters{skipped}")
+    print(f"over {score.chars:,} characters{unknown}")
     if losses:
         print(f"baselines, in bits per character: {format_bits(losses)}")
     for part in _list_parts(score, request):
         bpc = f"{part.score.bpc:.4f}" if part.score.chars else "-"
         print(f"{bpc:>9} {part.score.chars:>9,}  {_describe_part(part, len(request.files))}")
+
+
+def _describe_unknown(score: Score) -> str:
+    """Return how the unknown characters were treated, and their number."""
+    return f"{', scored as one symbol' if score.unknown_scored else ' skipped'}: {score.unknown_chars:,}"
 
 
 def _describe_part(part: _Part, files: int) -> str:
@@ -72,6 +77,7 @@ def _describe_part(part: _Part, files: int) -> str:
 def _print_json(score: Score, losses: dict[str, float], request: ScoreRequest) -> None:
     values = _loss_values(score)
     values["perplexity"] = score.perplexity
+    values["unknown_scored"] = score.unknown_scored
     if losses:
         values["baselines_nats_per_char"] = losses
     if request.by:
@@ -132,7 +138,7 @@ def _print_highlighted(score: Score, color: str) -> None:
     if score.unknown_chars:
         sys.stdout.write("" if score.text.endswith("\n") else "\n")
         sys.stdout.flush()
-        say(f"Unknown characters skipped: {score.unknown_chars:,}")
+        say(f"Unknown characters{_describe_unknown(score)}")
 
 
 def _use_colour(color: str) -> bool:

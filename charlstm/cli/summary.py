@@ -26,9 +26,10 @@ _SAMPLE_CHARS = 2000  # of a sample that is compared with the training text
 def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str, Any]) -> dict[str, float]:
     """Describe the corpus and the settings that were chosen; return the losses of simple models, after showing them."""
     config, batches = run.config, batches_for(run.config, dataset)
+    merged = "" if dataset.vocab.unknown_id is None else " with rare ones merged"
     display.say(
         f"{len(dataset.train_ids):,} training characters, {len(dataset.val_ids):,} for validation, "
-        f"{len(dataset.vocab)} distinct; {config.model.num_layers} x {config.model.hidden_size} units, "
+        f"{len(dataset.vocab)} distinct{merged}; {config.model.num_layers} x {config.model.hidden_size} units, "
         f"{run.model.network.size:,} parameters"
     )
     if chosen:

@@ -86,7 +86,7 @@ def _start(
         raise UsageError("a limit with a plus sign extends a run; use it with --resume")
     config = Config().replace(**(values or {})).replace(**flags)
     data = config.data
-    dataset = read_corpus(request.corpus, **data.reading).split(data.val_fraction)
+    dataset = read_corpus(request.corpus, **data.reading).merge_rare(data.min_count).split(data.val_fraction)
     chosen: Mapping[str, Any] = {}
     if values is None:
         with _warnings_to((lambda line: None) if request.quiet else say):

@@ -30,7 +30,7 @@ ENCODINGS = encoding()
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How the corpus is read and split."""
+    """How the corpus is read, encoded and split."""
 
     encoding: str = setting("utf-8", ENCODINGS, "Encoding of the corpus.", group="Corpus")
     normalize: str = setting(
@@ -38,6 +38,13 @@ class DataConfig:
         one_of("none", "NFC", "NFKC"),
         "Convert the corpus to this Unicode normalisation form. Try NFC if é is written in two ways, as one character "
         "and as e with a combining accent.",
+        group="Corpus",
+    )
+    min_count: int = setting(
+        1,
+        integer(1, 10**9),
+        "Merge characters that occur fewer than N times into one unknown character, which is never generated. Try 10 "
+        "for a corpus with thousands of distinct characters.",
         group="Corpus",
     )
     val_fraction: float = setting(

@@ -18,9 +18,10 @@ class Stepper:
     Args:
         network: later changes of its weights have no effect.
         batch_size: B.
+        never: an id that is never predicted: its logits are minus infinity.
     """
 
-    def __init__(self, network: CharLSTM, batch_size: int = 1) -> None:
+    def __init__(self, network: CharLSTM, batch_size: int = 1, never: int | None = None) -> None:
         params, H = network.params, network.config.hidden_size
         gate_scale = np.where(np.arange(4 * H) < H, 1, 0.5).astype(params["b_out"].dtype)
         self._by_id = np.multiply(params["layer0.w_x"].T + params["layer0.b"], gate_scale, order="C")  # [V, 4H]
@@ -32,6 +33,8 @@ class Stepper:
             self._biases.append(params[f"layer{layer}.b"] * gate_scale)
         self._output = batch_invariant_matmul(params["w_out"].T, batch_size)
         self._b_out = params["b_out"].copy()
+        if never is not None:
+            self._b_out[never] = -np.inf
         self._use_streams(batch_size)
 
     def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:

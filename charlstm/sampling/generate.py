@@ -46,7 +46,7 @@ class Prefix:
             state = self.network.read(ids[start : start + _PRIME_WINDOW].astype(np.intp)[:, None], state)
         if not len(ids):
             return self
-        logits = Stepper(self.network).logits(state)
+        logits = Stepper(self.network, never=self.vocab.unknown_id).logits(state)
         return Prefix(self.network, self.vocab, np.append(self.ids, ids), state, logits)
 
 
@@ -59,7 +59,10 @@ def read_prime(network: CharLSTM, vocab: Vocab, prime: str = "") -> Prefix:
     Raises:
         UnknownCharactersError: the prime has characters that are not in the vocabulary.
     """
-    empty = Prefix(network, vocab, vocab.encode(""), network.zero_state(1), np.log(vocab.counts)[None])
+    logits = np.log(vocab.counts)[None]
+    if vocab.unknown_id is not None:
+        logits[:, vocab.unknown_id] = -np.inf
+    empty = Prefix(network, vocab, vocab.encode(""), network.zero_state(1), logits)
     return empty.extend("\n" * ("\n" in vocab.characters) + prime)
 
 
@@ -145,7 +148,7 @@ class Sampler:
             raise UsageError("needs the corpus", "no_copy")
         for stop in params.stop:
             try:
-                vocab.encode(stop)
+                vocab.check_known(stop)
             except UnknownCharactersError as error:
                 raise UsageError(f"{quote(stop)} can never match: {error}", "stop") from None
         self.vocab, self.params = vocab, params
@@ -173,7 +176,7 @@ class Sampler:
 
     def stepper(self, batch_size: int) -> Stepper:
         """Return what reads one character of each text at a time."""
-        return Stepper(self._network, batch_size)
+        return Stepper(self._network, batch_size, never=self.vocab.unknown_id)
 
     def stream(self, prefix: Prefix, rng: np.random.Generator, detector: StopDetector | None = None) -> Iterator[str]:
         """Yield a text as it is generated.
@@ -284,4 +287,5 @@ def _draw_ends(match: MatchPattern, p: Float64s, rngs: Sequence[np.random.Genera
 def _describe_choice(log_p: Floats, id: np.intp) -> tuple[float, int, float]:
     """Return the probability and the rank of an id (0 is the most likely), and the entropy of all in nats."""
     p = np.exp(log_p)
-    return float(p[id]), int(np.count_nonzero(p > p[id])), float(-(p * log_p).sum())
+    entropy = -(p * np.where(p > 0, log_p, 0)).sum()  # where p is 0, log_p may be minus infinity
+    return float(p[id]), int(np.count_nonzero(p > p[id])), float(entropy)

@@ -4,7 +4,7 @@ import io
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,14 +29,15 @@ Seed = int | Sequence[int] | None
 class Score:
     """How well a model predicts a text.
 
-    Two kinds of characters have no loss: unknown ones, which the model skips, and the first known one, which only
-    starts the state.
+    Two kinds of characters have no loss: unknown ones, which the model skips unless its vocabulary has an unknown
+    character, and the first of the others, which only starts the state.
     """
 
     text: str
     losses: Floats  # of each character, in nats; NaN for those without [n]
     known: Bools  # which characters are in the vocabulary [n]
     lengths: tuple[int, ...]  # of the texts that were scored as one
+    unknown_scored: bool = False  # whether unknown characters were scored as one symbol, and not skipped
 
     def __repr__(self) -> str:
         return f"Score({self.nats_per_char:.4f} nats per character over {self.chars:,} characters)"
@@ -48,7 +49,7 @@ class Score:
 
     @property
     def unknown_chars(self) -> int:
-        """Characters skipped."""
+        """Characters outside the vocabulary."""
         return int(np.count_nonzero(~self.known))
 
     @cached_property
@@ -72,7 +73,13 @@ class Score:
         if edges[-1] != len(self.text):
             raise ValueError(f"the lengths add up to {edges[-1]}, but the text has {len(self.text)} characters")
         return [
-            Score(self.text[start:stop], self.losses[start:stop], self.known[start:stop], (stop - start,))
+            replace(
+                self,
+                text=self.text[start:stop],
+                losses=self.losses[start:stop],
+                known=self.known[start:stop],
+                lengths=(stop - start,),
+            )
             for start, stop in itertools.pairwise(edges)
         ]
 
@@ -130,11 +137,12 @@ class LanguageModel:
     def score(self, *texts: Text, exact: bool = False) -> Score:
         """Return how well the model predicts a text.
 
-        Unknown characters are skipped and counted. Line endings are converted to LF.
+        Unknown characters are counted, and skipped unless the vocabulary has an unknown character. Line endings are
+        converted to LF.
 
         Args:
             texts: one, or several that are read as one, with a newline added to any but the last that does not end with
-                one; at least two known characters in all.
+                one; at least two characters in all that are not skipped.
             exact: read the text in one stream, which is slow, instead of up to 64; see `evaluate`.
 
         Raises:
@@ -142,8 +150,8 @@ class LanguageModel:
         """
         pieces = self._read_texts(texts)
         marked = np.concatenate([self.vocab.encode(""), *(ids for _, ids in pieces)])
-        known = marked < len(self.vocab)
-        ids = marked[known]
+        encoded = marked < len(self.vocab)
+        ids = marked[encoded]
         if len(ids) < 2:
             raise CharlstmError(f"need at least 2 known characters to score, got {len(ids)}")
         with np.errstate(over="ignore", invalid="ignore"), blas_threads(1):
@@ -151,11 +159,18 @@ class LanguageModel:
         if not np.isfinite(found).all():
             raise CharlstmError("the weights have overflowed; predictions are not finite")
         losses = np.full(len(marked), np.nan, np.float32)
-        losses[np.flatnonzero(known)[1:]] = found
-        return Score("".join(text for text, _ in pieces), losses, known, tuple(len(text) for text, _ in pieces))
+        losses[np.flatnonzero(encoded)[1:]] = found
+        unknown = self.vocab.unknown_id
+        return Score(
+            text="".join(text for text, _ in pieces),
+            losses=losses,
+            known=encoded if unknown is None else marked != unknown,
+            lengths=tuple(len(text) for text, _ in pieces),
+            unknown_scored=unknown is not None,
+        )
 
     def _read_texts(self, texts: Sequence[Text]) -> list[tuple[str, Ids]]:
-        """Return texts with their ids, V for unknown characters; with a known newline between them."""
+        """Return texts with their ids, V for characters to skip; with a known newline between them."""
         pieces = []
         for left, text in zip(reversed(range(len(texts))), texts, strict=True):
             corpus = _as_corpus(text)

@@ -49,6 +49,7 @@ class Automaton:
 
     def __init__(self, expression: str, vocab: Vocab) -> None:
         self._characters = vocab.characters
+        self._unknown_id = vocab.unknown_id
         self._free: list[list[int]] = [[]]  # transitions from each node without a character
         self._steps: list[list[tuple[Bools, int]]] = [[]]  # and with one character of a mask
         self._masks: dict[bytes, Bools] = {}  # each is stored once
@@ -205,8 +206,10 @@ class Automaton:
         return len(self._free) - 1
 
     def _mask(self, item: re.Pattern[str]) -> Bools:
-        """Return which characters an item of one character matches [V]."""
+        """Return which characters an item of one character matches [V]; never the unknown one."""
         mask = np.array([item.fullmatch(character) is not None for character in self._characters])
+        if self._unknown_id is not None:
+            mask[self._unknown_id] = False
         return self._masks.setdefault(mask.tobytes(), mask)
 
 

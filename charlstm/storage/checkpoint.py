@@ -69,7 +69,7 @@ class _VersionError(Exception):
 def _read(npz: NpzReader) -> Run:
     header = _read_header(npz)
     config = config_from_sections(header["config"])
-    vocab = _read_vocab(npz)
+    vocab = _read_vocab(npz, has_unknown=config.data.min_count > 1)
     shapes = param_shapes(config.model, len(vocab))
     kinds = ("params", *moments_of(config.train), *(("ema",) if config.train.ema_decay else ()))
     expected = {"header", "vocab", "counts", *shapes}
@@ -147,13 +147,13 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _read_vocab(npz: NpzReader) -> Vocab:
+def _read_vocab(npz: NpzReader, *, has_unknown: bool) -> Vocab:
     code_points = npz.read("vocab", "<u4", (None,))
     demand(len(code_points), "the vocabulary is empty")
     demand((code_points[1:] > code_points[:-1]).all() and code_points[-1] <= 0x10FFFF, "the vocabulary is not sorted")
     counts = npz.read("counts", "<i8", code_points.shape)
     demand((counts > 0).all(), "the vocabulary has invalid counts")
-    return Vocab(code_points, counts)
+    return Vocab(code_points, counts, has_unknown=has_unknown)
 
 
 def _read_params(npz: NpzReader, prefix: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Floats]:

@@ -101,16 +101,18 @@ class Run:
 
         Args:
             corpus: the one that the run was started with.
-            force: accept a different one of known characters. The best weights and the history are reset, since
-                they refer to the old corpus.
+            force: accept a different one of characters that the model can encode. The best weights and the history
+                are reset, since they refer to the old corpus.
 
         Raises:
-            CharlstmError: the corpus differs, and `force` is not given, the run is finished, or it has unknown
-                characters.
+            CharlstmError: the corpus differs, and `force` is not given, the run is finished, or it has characters
+                that the model cannot encode.
         """
         if corpus.fingerprint != self.fingerprint:
             corpus = self._adopt(corpus, force)
-        elif corpus.vocab != self.model.vocab:
+        else:
+            corpus = corpus.merge_rare(self.config.data.min_count)
+        if corpus.vocab != self.model.vocab:
             raise CharlstmError("the vocabulary of this run does not match its corpus; the model file has been altered")
         self.dataset = corpus.split(self.config.data.val_fraction)
 
@@ -150,14 +152,14 @@ class Run:
                 "or use --force (force=True in Python) to continue with this one"
             )
         ids, unknown = corpus.encode_with(self.model.vocab)
-        if unknown:
+        if unknown and self.model.vocab.unknown_id is None:
             raise CharlstmError(
                 f"the corpus has characters outside the model's vocabulary ({unknown:,} in all); start a new run for it"
             )
         self.fingerprint = corpus.fingerprint
         self.best, self.history = None, []
         self.model = LanguageModel(self.training.network.copy(), self.model.vocab)
-        return replace(corpus, vocab=self.model.vocab, ids=ids)
+        return replace(corpus, vocab=self.model.vocab, ids=ids, min_count=self.config.data.min_count)
 
     def _members(self) -> Iterator[tuple[str, Array]]:
         """Yield the arrays of the file; docs/format.md describes them."""

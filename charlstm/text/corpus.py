@@ -1,12 +1,12 @@
 """A corpus as ids, and its split into a training and a validation part."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from charlstm.arrays import Ids
-from charlstm.text.vocab import Vocab, code_points
+from charlstm.text.vocab import UNKNOWN, Vocab, code_points
 
 _CHUNK = 1 << 20  # characters
 
@@ -29,6 +29,7 @@ class Dataset:
     fingerprint: Fingerprint  # of the whole corpus
     val_fraction: float
     normalize: str = "none"  # of the corpus
+    min_count: int = 1  # of the corpus
 
     def __repr__(self) -> str:
         return f"Dataset({len(self.train_ids):,} + {len(self.val_ids):,} characters, {len(self.vocab)} distinct)"
@@ -44,7 +45,7 @@ class Corpus:
     """A text as ids.
 
     Line endings are LF: CRLF and lone CR are converted. A byte-order mark is removed. Nothing else is changed, unless
-    the text was normalised.
+    `normalize` or `min_count` say so.
     """
 
     vocab: Vocab
@@ -52,6 +53,7 @@ class Corpus:
     fingerprint: Fingerprint
     line_endings: frozenset[str] = frozenset()  # of the files
     normalize: str = "none"  # the normalisation form that the text was converted to
+    min_count: int = 1  # characters that occur less often have become the unknown character
 
     def __repr__(self) -> str:
         return f"Corpus({len(self.ids):,} characters, {len(self.vocab)} distinct)"
@@ -66,21 +68,45 @@ class Corpus:
         """Return the corpus with the last `val_fraction` of it held out for validation (views)."""
         train_chars = len(self.ids) - int(len(self.ids) * val_fraction)
         return Dataset(
-            self.ids[:train_chars], self.ids[train_chars:], self.vocab, self.fingerprint, val_fraction, self.normalize
+            self.ids[:train_chars],
+            self.ids[train_chars:],
+            self.vocab,
+            self.fingerprint,
+            val_fraction,
+            self.normalize,
+            self.min_count,
         )
 
+    def merge_rare(self, min_count: int) -> "Corpus":
+        """Return the corpus with each character that occurs fewer than `min_count` times as the unknown character.
+
+        The fingerprint is still that of the text. Without rare characters, the corpus is returned as it is.
+        """
+        points, counts = self.vocab.code_points, self.vocab.counts
+        merged = (counts < min_count) | (points == UNKNOWN)
+        if min_count <= 1 or not merged.any():
+            return self
+        left, new = np.unique(np.where(merged, UNKNOWN, points), return_inverse=True)
+        vocab = Vocab(left, np.bincount(new, counts).astype(np.int64), has_unknown=True)
+        return replace(self, vocab=vocab, ids=_translate(self.ids, new.astype(vocab.id_type)), min_count=min_count)
+
     def encode_with(self, vocab: Vocab) -> tuple[Ids, int]:
-        """Return the text in the ids of another vocabulary, without its unknown characters, and their number."""
-        if vocab == self.vocab:
+        """Return the text in the ids of another vocabulary, and the number of its unknown characters.
+
+        They are left out, unless the vocabulary has an unknown character.
+        """
+        if vocab == self.vocab and vocab.unknown_id is None:
             return self.ids, 0
         ids, known = vocab.find(self.vocab.code_points)
-        kept = self.ids if known.all() else self.ids[known[self.ids]]
-        return ids[kept], len(self.ids) - len(kept)
+        known_ids = self.ids if known.all() else self.ids[known[self.ids]]
+        kept = known_ids if vocab.unknown_id is None else self.ids
+        return ids[kept], len(self.ids) - len(known_ids)
 
     def mark_unknown(self, vocab: Vocab) -> Ids:
-        """Return the text in the ids of another vocabulary, with the id V for its unknown characters."""
+        """Return the text in the ids of another vocabulary, with the id V for what it cannot encode."""
         ids, known = vocab.find(self.vocab.code_points)
-        marked: Ids = np.where(known, ids, len(vocab)).astype(np.min_scalar_type(len(vocab)))
+        encoded = known | (vocab.unknown_id is not None)
+        marked: Ids = np.where(encoded, ids, len(vocab)).astype(np.min_scalar_type(len(vocab)))
         return marked[self.ids]
 
 
@@ -89,6 +115,14 @@ def corpus_from_text(text: str) -> Corpus:
     builder = CorpusBuilder()
     builder.add(convert_newlines(text))
     return builder.corpus()
+
+
+def _translate(ids: Ids, table: Ids) -> Ids:
+    """Return `table[ids]`, without the large temporary array of indices that NumPy would make."""
+    translated = np.empty(len(ids), table.dtype)
+    for start in range(0, len(ids), _CHUNK):
+        translated[start : start + _CHUNK] = table[ids[start : start + _CHUNK]]
+    return translated
 
 
 def convert_newlines(text: str) -> str:

@@ -10,24 +10,39 @@ import numpy.typing as npt
 from charlstm.arrays import Bools, CodePoints, Ids
 from charlstm.errors import CharlstmError, quote, shorten
 
+UNKNOWN = 0xFFFD  # the code point of the unknown character, U+FFFD REPLACEMENT CHARACTER
+
 
 class Vocab:
     """The characters a model knows, in the order of their code points. The index of a character is its id.
 
+    One of them may be the unknown character. It stands for every character outside the vocabulary, so that any text
+    can be encoded, and it is never generated.
+
+    Args:
+        has_unknown: whether U+FFFD, if it is among the characters, is the unknown character.
+
     Attributes:
         code_points: ascending, distinct, uint32 [V].
         counts: how often each occurs in the corpus, int64 [V]. Equality ignores them.
+        unknown_id: the id of the unknown character; None without one.
     """
 
-    def __init__(self, code_points: npt.ArrayLike, counts: npt.ArrayLike) -> None:
+    def __init__(self, code_points: npt.ArrayLike, counts: npt.ArrayLike, *, has_unknown: bool = False) -> None:
         self.code_points = np.asarray(code_points, np.uint32)
         self.counts = np.asarray(counts, np.int64)
+        at = np.flatnonzero(self.code_points == UNKNOWN)
+        self.unknown_id = int(at[0]) if has_unknown and len(at) else None
 
     def __len__(self) -> int:
         return len(self.code_points)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocab) and np.array_equal(self.code_points, other.code_points)
+        return (
+            isinstance(other, Vocab)
+            and self.unknown_id == other.unknown_id
+            and np.array_equal(self.code_points, other.code_points)
+        )
 
     def __hash__(self) -> int:
         return hash(self.code_points.tobytes())
@@ -41,6 +56,10 @@ class Vocab:
         return self.decode(range(len(self)))
 
     @property
+    def _known(self) -> set[str]:
+        return set(self.characters) - ({chr(UNKNOWN)} if self.unknown_id is not None else set())
+
+    @property
     def id_type(self) -> np.dtype[np.unsignedinteger]:
         """The narrowest type that holds every id: 1 byte up to 256 characters, 2 up to 65,536."""
         return np.min_scalar_type(max(len(self) - 1, 0))
@@ -49,18 +68,30 @@ class Vocab:
         """Return the ids of `text`.
 
         Raises:
-            UnknownCharactersError: `text` has characters that are not in the vocabulary.
+            UnknownCharactersError: `text` has characters that are not in the vocabulary, which has no unknown
+                character.
         """
+        if self.unknown_id is None:
+            self.check_known(text)
+        return self.find(code_points(text))[0]
+
+    def check_known(self, text: str) -> None:
+        """Raise UnknownCharactersError if `text` has characters that are not in the vocabulary."""
         wanted = code_points(text)
-        ids, known = self.find(wanted)
+        _, known = self.find(wanted)
         if not known.all():
             raise UnknownCharactersError(np.unique(wanted[~known]), self)
-        return ids
 
     def find(self, wanted: CodePoints) -> tuple[Ids, Bools]:
-        """Return the ids of code points, and which of them are known (the ids of the others mean nothing)."""
+        """Return the ids of code points, and which of them are known.
+
+        The ids of the others are that of the unknown character. Without one, they mean nothing.
+        """
         ids = np.minimum(np.searchsorted(self.code_points, wanted), max(len(self) - 1, 0))
         known = self.code_points[ids] == wanted if len(self) else np.zeros(len(wanted), bool)
+        if self.unknown_id is not None:
+            known &= ids != self.unknown_id
+            ids[~known] = self.unknown_id
         return ids.astype(self.id_type), known
 
     def adapt(self, text: str, unknown: str = "error") -> str:
@@ -72,9 +103,10 @@ class Vocab:
                 decomposes them (Unicode NFKD), drops the marks and swaps the case if necessary: é becomes e.
 
         Raises:
-            UnknownCharactersError: some are unknown, with "error", or have no substitute, with "nearest".
+            UnknownCharactersError: the vocabulary has no unknown character, and some characters are unknown, with
+                "error", or have no substitute, with "nearest".
         """
-        known = set(self.characters)
+        known = self._known
         if unknown == "skip":
             return "".join(character for character in text if character in known)
         if unknown == "nearest":
@@ -118,7 +150,7 @@ def _nearest(character: str, known: set[str]) -> str:
 
 
 def _normalisation_hint(characters: list[str], vocab: Vocab) -> str:
-    known = set(vocab.characters)
+    known = vocab._known
     letters = [character for character in characters if character.isalpha()]
     for form in ("NFC", "NFD"):
         if letters and all(set(unicodedata.normalize(form, letter)) <= known for letter in letters):

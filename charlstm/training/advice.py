@@ -146,6 +146,11 @@ def _params(config: Config, vocab_size: int) -> int:
     return sum(int(np.prod(shape)) for shape in param_shapes(config.model, vocab_size).values())
 
 
+def _params_per_char(config: Config) -> int:
+    """Return the number of weights that one more character in the vocabulary takes."""
+    return _params(config, 1) - _params(config, 0)
+
+
 def repeated_line_fraction(corpus: Corpus) -> float:
     """Return the fraction of the lines of a text that repeat an earlier one. Blank lines do not count."""
     lines = [line for line in corpus.vocab.decode(corpus.ids[:_MAX_LINES_CHARS]).split("\n") if line.strip()]
@@ -153,13 +158,20 @@ def repeated_line_fraction(corpus: Corpus) -> float:
 
 
 def suggest_data_settings(config: Config, vocab: Vocab) -> list[str]:
-    """Return suggestions for how to read a corpus, in sentences: for mixed Unicode forms.
+    """Return suggestions for how to read a corpus, in sentences: for rare characters, and for mixed Unicode forms.
 
     Args:
-        config: all settings of the run.
+        config: all settings of the run, which determine the number of weights.
         vocab: of the corpus as it is read so far.
     """
     found = []
+    rare = np.count_nonzero((vocab.counts < RARE) & (np.arange(len(vocab)) != vocab.unknown_id))
+    share = rare * _params_per_char(config) / _params(config, len(vocab))
+    if share > 0.5 and len(vocab) - rare >= 2:
+        found.append(
+            f"{rare:,} of the {len(vocab):,} distinct characters occur fewer than {RARE} times and own {share:.0%} "
+            f"of the model's weights; try --min-count {RARE}"
+        )
     mixed = find_mixed_forms(vocab.characters) if config.data.normalize == "none" else None
     if mixed:
         letter, mark = map(describe, mixed)

@@ -79,6 +79,11 @@ def new_run(config: Config, dataset: Dataset) -> Run:
     Raises:
         CharlstmError: nothing can be learned from this corpus.
     """
+    if dataset.vocab.unknown_id is not None and len(dataset.vocab) < 3:
+        raise CharlstmError(
+            f"fewer than two characters of the corpus occur {dataset.min_count:,} times or more; "
+            "choose a smaller min_count"
+        )
     if len(dataset.vocab) < 2:
         content = "contains only one distinct character" if len(dataset.vocab) else "is empty"
         raise CharlstmError(f"the corpus {content}; there is nothing to learn")

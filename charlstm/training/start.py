@@ -42,7 +42,10 @@ def start(
         if name in settings and base.values()[name] != value:
             raise UsageError(f"the {type(corpus).__name__.lower()} was made with {value}", name)
     base = base.replace(**fixed)
-    dataset = corpus.split(base.data.val_fraction) if isinstance(corpus, Corpus) else corpus
+    if isinstance(corpus, Corpus):
+        dataset = corpus.merge_rare(base.data.min_count).split(base.data.val_fraction)
+    else:
+        dataset = corpus
     if config is None:
         base = base.replace(**advise(dataset, {name: base.values()[name] for name in settings}))
     return new_run(base, dataset)
@@ -52,5 +55,5 @@ def _settings_of(corpus: Corpus | Dataset) -> dict[str, Any]:
     """Return the settings that a corpus was made with, which can no longer be chosen."""
     values: dict[str, Any] = {"normalize": corpus.normalize}
     if isinstance(corpus, Dataset):
-        values["val_fraction"] = corpus.val_fraction
-    return values
+        return values | {"min_count": corpus.min_count, "val_fraction": corpus.val_fraction}
+    return values | ({"min_count": corpus.min_count} if corpus.min_count > 1 else {})

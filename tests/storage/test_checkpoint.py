@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT, SMALL, assert_same_run, train_fully
+from helpers import ROOT, SMALL, TEXT, assert_same_run, begin, train_fully
 from storage_helpers import (
     HOSTILE_MEMBERS,
     change_header,
@@ -365,6 +365,34 @@ def test_huge_header_is_refused(finished_file):
 
 
 # ---- vocabularies
+
+
+def test_unknown_character_comes_back(tmp_path):
+    run = begin(SMALL.replace(min_count=5), TEXT + "☃é")
+    run.save(tmp_path / "m.npz")
+    vocab = load_run(tmp_path / "m.npz").model.vocab
+    assert vocab == run.model.vocab
+    assert vocab.unknown_id == len(vocab) - 1
+
+
+@pytest.mark.parametrize(("text", "min_count"), [(TEXT + "\ufffd", 1), (TEXT, 5)])
+def test_without_merged_characters_there_is_no_unknown_character(text, min_count, tmp_path):
+    begin(SMALL.replace(min_count=min_count), text).save(tmp_path / "m.npz")
+    assert load_run(tmp_path / "m.npz").model.vocab.unknown_id is None
+
+
+def test_vocabulary_of_the_unknown_character_alone_generates_nothing(tmp_path):
+    begin(SMALL.replace(hidden_size=3), "ab" * 20).save(tmp_path / "m.npz")
+    with np.load(tmp_path / "m.npz") as npz:
+        first = {name: npy(npz[name][:1]) for name in ("w_out", "b_out", "counts")}
+        columns = npy(np.ascontiguousarray(npz["layer0.w_x"][:, :1]))
+    members = {name: data for name, data in read_members(tmp_path / "m.npz").items() if "training" not in name}
+    write_members(tmp_path / "m.npz", members)
+    replace_members(tmp_path / "m.npz", vocab=npy(np.array([0xFFFD], np.uint32)), **first, **{"layer0.w_x": columns})
+    change_header(tmp_path / "m.npz", lambda header: header.update(training=None))
+    change_header(tmp_path / "m.npz", lambda header: header["config"]["data"].update(min_count=10))
+    with pytest.raises(CharlstmError, match="predictions are not finite"):
+        load(tmp_path / "m.npz").generate(length=5)
 
 
 @pytest.mark.parametrize("code_points", [[3, 2, 1], [1, 1, 2], [1, 2, 0x110000]])

@@ -94,6 +94,53 @@ def test_repr_gives_sizes_instead_of_text():
     assert repr(corpus.split(0.1)) == "Dataset(1,800 + 200 characters, 2 distinct)"
 
 
+# ---- rare characters
+
+
+@given(st.text("abcdefé☃🙂\ufffd", max_size=40), st.integers(1, 6))
+def test_rare_characters_become_the_unknown_one(text, min_count):
+    corpus = corpus_from_text(text)
+    merged = corpus.merge_rare(min_count)
+    kept = {c for c in text if text.count(c) >= min_count and (min_count == 1 or c != "\ufffd")}
+    expected = "".join(c if c in kept else "\ufffd" for c in text)
+    assert text_of(merged) == expected
+    assert merged.fingerprint == corpus.fingerprint
+    assert merged.ids.dtype == merged.vocab.id_type
+    assert merged.vocab.counts.tolist() == corpus_from_text(expected).vocab.counts.tolist()
+    assert (merged.vocab.unknown_id is not None) == (min_count > 1 and "\ufffd" in expected)
+    assert merged.merge_rare(min_count).vocab == merged.vocab
+
+
+def test_merging_narrows_the_ids():
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 300))) + "ab" * 50
+    assert corpus_from_text(text).ids.itemsize == 2
+    assert corpus_from_text(text).merge_rare(2).ids.itemsize == 1
+
+
+def test_corpus_without_rare_characters_is_not_copied():
+    corpus = corpus_from_text("abab")
+    assert corpus.merge_rare(2) is corpus
+
+
+def test_dataset_records_how_its_corpus_was_made():
+    dataset = corpus_from_text("ababc").merge_rare(2).split(0.2)
+    assert (dataset.min_count, dataset.normalize, dataset.val_fraction) == (2, "none", 0.2)
+
+
+def test_encoding_with_an_unknown_character_loses_nothing_and_counts_unknown_ones():
+    vocab = corpus_from_text("ababc").merge_rare(2).vocab
+    ids, unknown = corpus_from_text("a☃bc\ufffd").encode_with(vocab)
+    assert (vocab.decode(ids), unknown) == ("a\ufffdb\ufffd\ufffd", 3)
+    ids, unknown = corpus_from_text("ababc").merge_rare(2).encode_with(vocab)
+    assert (vocab.decode(ids), unknown) == ("abab\ufffd", 1)
+
+
+def test_marked_text_has_the_unknown_character_where_there_is_one():
+    plain, merged = corpus_from_text("ab"), corpus_from_text("ababc").merge_rare(2)
+    assert corpus_from_text("a☃b").mark_unknown(plain.vocab).tolist() == [0, 2, 1]
+    assert merged.vocab.decode(corpus_from_text("a☃b").mark_unknown(merged.vocab)) == "a\ufffdb"
+
+
 # ---- another vocabulary
 
 

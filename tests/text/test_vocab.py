@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlstm import Vocab, corpus_from_text
-from charlstm.text.vocab import UnknownCharactersError, describe
+from charlstm.text.vocab import UnknownCharactersError, code_points, describe
 
 
 def vocab_of(text: str) -> Vocab:
@@ -70,6 +70,50 @@ def test_unknown_characters_are_named(known, text, expected):
 )  # fmt: skip
 def test_characters_are_described_in_printable_form(character, expected):
     assert describe(character) == expected
+
+
+# ---- the unknown character
+
+
+def merged(known: str) -> Vocab:
+    """Return a vocabulary of some characters and the unknown one."""
+    points = sorted({*map(ord, known), 0xFFFD})
+    return Vocab(points, [5] * len(points), has_unknown=True)
+
+
+def test_vocabulary_with_an_unknown_character_encodes_every_text():
+    vocab = merged("ab🙂")
+    assert vocab.unknown_id == 2
+    assert vocab.decode(vocab.encode("a☃b\ufffd🙂\U0010ffff")) == "a\ufffdb\ufffd🙂\ufffd"
+
+
+def test_unknown_characters_are_found_but_not_known():
+    ids, known = merged("ab").find(code_points("b☃\ufffda"))
+    assert (ids.tolist(), known.tolist()) == ([1, 2, 2, 0], [True, False, False, True])
+
+
+def test_unknown_character_itself_is_not_known():
+    merged("ab").check_known("abba")
+    for text in ("a☃", "a\ufffd"):
+        with pytest.raises(UnknownCharactersError):
+            merged("ab").check_known(text)
+
+
+def test_replacement_character_is_an_ordinary_one_by_default():
+    vocab = vocab_of("ab\ufffd")
+    assert vocab.unknown_id is None
+    vocab.check_known("\ufffd")
+    with pytest.raises(UnknownCharactersError):
+        vocab.encode("☃")
+
+
+def test_vocabularies_that_encode_differently_differ():
+    assert vocab_of("ab\ufffd") != merged("ab") == merged("ba")
+
+
+@pytest.mark.parametrize(("unknown", "expected"), [("error", "É☃b"), ("skip", "b"), ("nearest", "e☃b")])
+def test_text_with_unknown_characters_stays_as_typed_unless_asked_otherwise(unknown, expected):
+    assert merged("abe").adapt("É☃b", unknown) == expected
 
 
 # ---- unknown characters in a text to adapt

@@ -168,6 +168,26 @@ def test_repeated_lines_are_counted_without_blank_ones():
     assert repeated_line_fraction(corpus_from_text("a\nb\na\n\n\nc\na\n")) == pytest.approx(2 / 5)
 
 
+def test_min_count_is_suggested_where_rare_characters_own_most_weights():
+    vocab = corpus_from_text("ab" * 20 + "".join(map(chr, range(0x4E00, 0x4E00 + 300)))).vocab
+    (suggestion,) = suggest_data_settings(SMALL, vocab)
+    share = 300 * (5 * 12 + 1) / (302 * (5 * 12 + 1) + 4 * 12 * 12 + 4 * 12)
+    assert suggestion == (
+        f"300 of the 302 distinct characters occur fewer than 10 times and own {share:.0%} of the model's weights; "
+        "try --min-count 10"
+    )
+
+
+@pytest.mark.parametrize("text", [TEXT + "☃é", "ab" * 20 + "".join(map(chr, range(0x4E00, 0x4E00 + 9))), "abc☃é", ""])
+def test_min_count_is_not_suggested_otherwise(text):
+    assert suggest_data_settings(SMALL, corpus_from_text(text).vocab) == []
+
+
+def test_min_count_is_not_suggested_again():
+    corpus = corpus_from_text("ab" * 20 + "".join(map(chr, range(0x4E00, 0x4E00 + 300))))
+    assert suggest_data_settings(SMALL.replace(hidden_size=1), corpus.merge_rare(10).vocab) == []
+
+
 def test_normalisation_is_suggested_for_mixed_forms_only():
     vocab = corpus_from_text(TEXT + "éue\u0301" * 20).vocab
     (suggestion,) = suggest_data_settings(SMALL, vocab)

@@ -178,6 +178,22 @@ def test_val_fraction_other_than_the_dataset_s_is_refused():
         start(corpus_from_text(TEXT).split(0.2), SMALL, val_fraction=0.1)
 
 
+def test_rare_characters_are_merged_in_the_whole_corpus_before_it_is_split():
+    text = "é" + "ab\n" * 40 + "é"  # once in each part
+    run = start(corpus_from_text(text), SMALL, min_count=3)
+    assert run.dataset is not None
+    assert run.model.vocab.characters == "\nab\ufffd"
+    assert run.dataset.train_ids[0] == run.dataset.val_ids[-1] == run.model.vocab.unknown_id
+
+
+def test_merged_corpus_keeps_its_min_count():
+    corpus = corpus_from_text(TEXT + "☃").merge_rare(5)
+    assert start(corpus, SMALL).config.data.min_count == 5
+    assert start(corpus.split(0.2), SMALL).config == SMALL.replace(min_count=5, val_fraction=0.2)
+    with pytest.raises(UsageError, match=r"^min_count: the corpus was made with 5$"):
+        start(corpus, SMALL, min_count=3)
+
+
 def test_normalised_corpus_keeps_its_form(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text(TEXT + "cafe\u0301", encoding="utf-8")
@@ -188,6 +204,11 @@ def test_normalised_corpus_keeps_its_form(tmp_path):
         run.use_corpus(read_corpus(path))
     with pytest.raises(UsageError, match=r"^normalize: the corpus was made with none$"):
         start(read_corpus(path), SMALL, normalize="NFC")
+
+
+def test_min_count_that_leaves_fewer_than_two_characters_is_refused():
+    with pytest.raises(CharlstmError, match=r"fewer than two characters of the corpus occur 1,000 times or more; "):
+        start(corpus_from_text("ab" * 50), SMALL, min_count=1000)
 
 
 def test_val_fraction_equal_to_the_dataset_s_is_accepted():
