@@ -8,7 +8,7 @@ from dataclasses import replace
 from charlstm.arrays import Floats, Ids, Params
 from charlstm.config.settings import TrainConfig
 from charlstm.network.char_lstm import CharLSTM
-from charlstm.network.evaluation import eval_streams, evaluate
+from charlstm.network.evaluation import MAX_STREAMS, eval_streams, evaluate
 from charlstm.network.parallel import DataParallel
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import Evaluation, Run, TrainingState
@@ -18,7 +18,7 @@ _BUDGET = 0.1  # characters read by all evaluations, as a fraction of those trai
 _DURING = 0.5  # of the budget; the rest is for the best weights, at the end
 _MIN_CHARS = 500  # per evaluation; reading them takes about as long as a step
 _MIN_FINAL_CHARS = 2_000  # of the evaluation at the end
-_STREAM_CHARS = 64  # per stream of a short evaluation
+_PIECE_CHARS = 64  # read by each stream of a short evaluation
 
 
 def evaluate_run(
@@ -31,7 +31,7 @@ def evaluate_run(
         training: the current weights.
         parallel: computes with the network of `training`.
         position: of the run, without losses.
-        val_ids: the whole validation text. All evaluations of a run read the same part of it.
+        val_ids: the whole validation text. All evaluations of a run read the same sample of it.
         progress: the fraction of the run completed.
 
     Returns:
@@ -39,12 +39,12 @@ def evaluate_run(
     """
     train_loss = training.loss_sum / training.loss_steps if training.loss_steps else None
     training.loss_sum, training.loss_steps = 0.0, 0
-    part = val_ids[: _part_chars(run, len(val_ids), position.chars / progress)]
-    loss, weights = _better_weights(training, parallel, part)
+    chars = _sample_chars(run, len(val_ids), position.chars / progress)
+    loss, weights = _better_weights(training, parallel, val_ids, chars)
     val_loss = loss if math.isfinite(loss) else None
-    evaluation = replace(position, train_loss=train_loss, val_loss=val_loss, val_chars=len(part))
+    evaluation = replace(position, train_loss=train_loss, val_loss=val_loss, val_chars=chars)
     run.history.append(evaluation)
-    is_best = _is_best(run, evaluation, validated=len(part) >= 2)
+    is_best = _is_best(run, evaluation, validated=len(val_ids) >= 2)
     if is_best:
         run.best = evaluation
         run.model = LanguageModel(CharLSTM(run.config.model, weights).copy(), run.model.vocab)
@@ -52,7 +52,7 @@ def evaluate_run(
 
 
 def validate_best(run: Run, training: TrainingState, parallel: DataParallel, chars: int) -> None:
-    """Evaluate the best weights on the whole validation text, or on as much of it as the budget allows.
+    """Evaluate the best weights on the whole validation text, or on as large a sample as the budget allows.
 
     Args:
         run: `run.best` is replaced.
@@ -66,11 +66,13 @@ def validate_best(run: Run, training: TrainingState, parallel: DataParallel, cha
     spent = sum(entry.val_chars for entry in run.history) * _evaluated_networks(run.config.train)
     left = int(_BUDGET * chars) - spent
     allowed = max(left, run.config.train.eval_chars or 0, run.best.val_chars, _MIN_FINAL_CHARS)
-    val_ids = run.dataset.val_ids[: None if run.config.train.eval_chars == 0 else allowed]
+    val_ids = run.dataset.val_ids
+    whole = run.config.train.eval_chars == 0 or allowed >= len(val_ids)
+    streams = eval_streams(val_ids if whole else val_ids[:allowed])
     with _swapped(training.network.params, run.model.network.params):
-        loss = evaluate(parallel, val_ids, eval_streams(val_ids))
+        loss = evaluate(parallel, val_ids, streams, None if whole else allowed // streams)
     if math.isfinite(loss):
-        run.best = replace(run.best, val_loss=loss, val_chars=len(val_ids))
+        run.best = replace(run.best, val_loss=loss, val_chars=len(val_ids) if whole else allowed)
 
 
 def count_plateaus(history: Sequence[Evaluation]) -> tuple[int, int]:
@@ -91,7 +93,7 @@ def count_plateaus(history: Sequence[Evaluation]) -> tuple[int, int]:
     return total, trailing
 
 
-def _part_chars(run: Run, val_chars: int, total_chars: float) -> int:
+def _sample_chars(run: Run, val_chars: int, total_chars: float) -> int:
     """Return the number of validation characters that each evaluation reads.
 
     Args:
@@ -113,13 +115,15 @@ def _evaluated_networks(config: TrainConfig) -> int:
     return 2 if config.ema_decay else 1
 
 
-def _better_weights(training: TrainingState, parallel: DataParallel, val_ids: Ids) -> tuple[float, dict[str, Floats]]:
+def _better_weights(
+    training: TrainingState, parallel: DataParallel, val_ids: Ids, chars: int
+) -> tuple[float, dict[str, Floats]]:
     """Return the lower validation loss of the weights and their moving average, and these weights."""
-    loss, weights = _val_loss(parallel, val_ids), training.network.params
+    loss, weights = _val_loss(parallel, val_ids, chars), training.network.params
     if training.ema is None:
         return loss, weights
     with _swapped(training.network.params, training.ema):
-        ema_loss = _val_loss(parallel, val_ids)
+        ema_loss = _val_loss(parallel, val_ids, chars)
     return (ema_loss, training.ema) if ema_loss <= loss else (loss, weights)
 
 
@@ -133,11 +137,18 @@ def _is_best(run: Run, evaluation: Evaluation, *, validated: bool) -> bool:
     return improved or not validated
 
 
-def _val_loss(parallel: DataParallel, val_ids: Ids) -> float:
-    """Return the loss on a part of the validation text; infinity if there is none, or if the loss is not finite."""
+def _val_loss(parallel: DataParallel, val_ids: Ids, chars: int) -> float:
+    """Return the loss on a sample of the validation text; infinity without a text, or if the loss is not finite.
+
+    Args:
+        parallel: predicts.
+        val_ids: the whole validation text.
+        chars: to be read, in short pieces spread evenly over the text.
+    """
     if len(val_ids) < 2:
         return math.inf
-    loss = evaluate(parallel, val_ids, max(eval_streams(val_ids), min(len(val_ids) // _STREAM_CHARS, 64)))
+    streams = min(max(chars // _PIECE_CHARS, 1), MAX_STREAMS)
+    loss = evaluate(parallel, val_ids, streams, max(chars // streams, 1))
     return loss if math.isfinite(loss) else math.inf
 
 

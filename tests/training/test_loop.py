@@ -114,13 +114,13 @@ def test_each_step_is_evaluated_where_evals_exceed_steps(corpus):
 
 
 def test_best_weights_are_kept(corpus):
-    run, _ = train_fully(SMALL.replace(learning_rate=1.0, schedule="constant", evals=20), corpus)
+    run, _ = train_fully(SMALL.replace(learning_rate=1.0, schedule="constant", evals=20, eval_chars=0), corpus)
     losses = val_losses_of(run)
     assert min(losses) < losses[-1]
     assert run.best is not None
     assert losses[run.best.step // 2 - 1] == min(losses)
     val_ids = corpus.split(0.1).val_ids
-    assert evaluate(run.model.network, val_ids, eval_streams(val_ids)) == pytest.approx(min(losses), abs=0.01)
+    assert evaluate(run.model.network, val_ids, eval_streams(val_ids)) == pytest.approx(min(losses), abs=0.02)
 
 
 def test_is_best_marks_each_evaluation_that_improves(corpus):
