@@ -212,7 +212,7 @@ def info(checkpoint: str, as_json: bool) -> None:
 @click.argument("command", required=False)
 @click.pass_context
 def show_help(ctx: click.Context, command: str | None) -> None:
-    """Show the help of a command.
+    """Show help for a command.
 
     Examples:
     charlstm help train

@@ -36,8 +36,8 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
         display.say(f"Settings chosen to suit the corpus: {format_settings(chosen)}")
     if batches.batch_size != config.train.batch_size or batches.seq_len < 0.9 * config.train.seq_len:
         display.say(
-            f"The corpus is short: using a batch size of {batches.batch_size} and windows of {batches.seq_len} "
-            f"characters instead of {config.train.batch_size} and {config.train.seq_len}"
+            f"The corpus is short: using a batch size of {batches.batch_size} and a window length of {batches.seq_len} "
+            f"instead of {config.train.batch_size} and {config.train.seq_len}"
         )
     if run.training and not run.training.step:
         for suggestion in suggest_data_settings(config, dataset.vocab):
@@ -101,7 +101,7 @@ def _describe_copying(sample: Ids, dataset: Dataset) -> str:
     )
     if len(dataset.val_ids) >= _SAMPLE_CHARS:
         natural = measure_overlap(dataset.val_ids[:_SAMPLE_CHARS], dataset.train_ids)
-        copied += f", and {natural:.1%} of those in the validation text"
+        copied += f", compared with {natural:.1%} of those in the validation text"
     start, length = find_longest_overlap(sample, dataset.train_ids)
     longest = quote(dataset.vocab.decode(sample[start : start + length]))
     return f"{copied}. The longest match has {length:,} characters: {longest}"

@@ -138,8 +138,8 @@ def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[in
         if report.rolled_back:
             best = run.best.step if run.best else 0
             display.say(
-                f"Training diverged at step {report.step:,}: continuing from the weights of step {best:,} at half the "
-                "learning rate"
+                f"Training diverged at step {report.step:,}: continuing from the weights at step {best:,}, with half "
+                "the learning rate"
             )
         chars_per_s = (report.chars - since[0]) / max(report.elapsed_s - since[1], 1e-9)
         display.step(report, chars_per_s)
@@ -229,7 +229,7 @@ def _refuse_past_limit(run: Run, out: str, limit: str) -> None:
     if is_over(run):
         so_far = f"step {run.training.step:,}, {run.training.elapsed_s:.0f}s"
         passed = f"--{limit} {run.config.format()[limit]}"
-        raise UsageError(f"--resume: {out} is already past {passed} ({so_far}); choose a larger limit")
+        raise UsageError(f"--resume: {out} has already reached {passed} ({so_far}); choose a larger limit")
 
 
 def _resume_command(request: TrainRequest, *limit: str) -> str:

@@ -122,10 +122,14 @@ class TextWriter:
         """
         limit = self._request.max_chars
         if self._cut:
-            which = _list_seeds(self._cut) if self._request.several else "the text"
+            which = (
+                f"the text{'s' * (len(self._cut) > 1)} with {_list_seeds(self._cut)}"
+                if self._request.several
+                else "the text"
+            )
             say(f"{which} did not end within {self._params.max_length:,} characters; --length sets another limit")
         if self._redrawn:
-            say(f"generated again to end within {limit:,} characters: {self._redrawn:,} of {self._texts:,} texts")
+            say(f"regenerated to stay within {limit:,} characters: {self._redrawn:,} of {self._texts:,} texts")
         reasons = []
         if self._stuck:
             reasons.append(f"{_list_seeds(self._stuck)}: {NO_CONTINUATION}")

@@ -71,7 +71,7 @@ def _entries(text: str, file: str, sections: tuple[str, ...]) -> Iterator[Entry]
         if section.value not in sections:
             raise UsageError(
                 f"{_where(file, section)}: unknown section {quote(section.value)}"
-                f"; settings belong under {', '.join(name + ':' for name in sections)}"
+                f"; settings belong under one of {', '.join(name + ':' for name in sections)}"
                 f"{suggest(section.value, sections)}"
             )
         if _is_empty(settings):

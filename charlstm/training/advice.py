@@ -169,8 +169,8 @@ def suggest_data_settings(config: Config, vocab: Vocab) -> list[str]:
     share = rare * _params_per_char(config) / _params(config, len(vocab))
     if share > 0.5 and len(vocab) - rare >= 2:
         found.append(
-            f"{rare:,} of the {len(vocab):,} distinct characters occur fewer than {RARE} times and own {share:.0%} "
-            f"of the model's weights; try --min-count {RARE}"
+            f"{rare:,} of the {len(vocab):,} distinct characters occur fewer than {RARE} times and account for "
+            f"{share:.0%} of the model's weights; try --min-count {RARE}"
         )
     mixed = find_mixed_forms(vocab.characters) if config.data.normalize == "none" else None
     if mixed:

@@ -81,7 +81,7 @@ def new_run(config: Config, dataset: Dataset) -> Run:
     """
     if dataset.vocab.unknown_id is not None and len(dataset.vocab) < 3:
         raise CharlstmError(
-            f"fewer than two characters of the corpus occur {dataset.min_count:,} times or more; "
+            f"fewer than two characters in the corpus occur {dataset.min_count:,} times or more; "
             "choose a smaller min_count"
         )
     if len(dataset.vocab) < 2:

@@ -138,7 +138,7 @@ def test_resumed_run_has_no_suggestions(interrupted):
 
 
 def test_merging_is_suggested_until_it_is_done(train):
-    assert "400 of the 403 distinct characters occur fewer than 10 times and own " in train("ab\n" * 20 + MANY)
+    assert "400 of the 403 distinct characters occur fewer than 10 times and account for " in train("ab\n" * 20 + MANY)
     assert "--min-count" not in train("ab\n" * 20 + MANY, "--min-count", 10)
 
 

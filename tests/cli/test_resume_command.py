@@ -99,7 +99,7 @@ def test_extended_run_keeps_the_better_weights(finished, here):
 def test_limit_below_what_a_finished_run_has_done_is_refused(steps, finished, here):
     before = finished.read_bytes()
     done = here("train", "corpus.txt", "--resume", "--steps", steps)
-    assert f"model.npz is already past --steps {steps}" in error_line(done, 2)
+    assert f"model.npz has already reached --steps {steps}" in error_line(done, 2)
     assert finished.read_bytes() == before
 
 
@@ -127,7 +127,7 @@ def test_resume_refuses_other_settings(unfinished, here):
 
 def test_resume_refuses_a_limit_that_has_passed(unfinished, here):
     line = error_line(here("train", "corpus.txt", "--resume", "--steps", STEP), 2)
-    assert f"model.npz is already past --steps {STEP} (step {STEP}, " in line
+    assert f"model.npz has already reached --steps {STEP} (step {STEP}, " in line
     assert line.endswith("s); choose a larger limit")
 
 

@@ -124,7 +124,7 @@ def test_texts_longer_than_max_chars_are_generated_again(lines, sample):
     redrawn = {text for text, before in zip(texts, free, strict=True) if len(before) > 12}
     assert len(redrawn) > 1
     number = sum(len(text) > 12 for text in free)
-    assert report == f"generated again to end within 12 characters: {number} of 40 texts\n"
+    assert report == f"regenerated to stay within 12 characters: {number} of 40 texts\n"
 
 
 def test_text_generated_again_depends_on_its_own_seed_alone(lines, here):
@@ -158,7 +158,7 @@ def test_texts_that_never_end_within_max_chars_are_counted(directory, here):
     done = here("sample", *flags, "-o", "out.txt")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
-        "generated again to end within 19 characters: 3 of 3 texts",
+        "regenerated to stay within 19 characters: 3 of 3 texts",
         "Error: 3 of 3 texts did not end within 19 characters in 100 more attempts (seeds 1, 2, 3); use a larger "
         "--max-chars or a lower --temperature",
     ]

@@ -153,7 +153,7 @@ def test_overlap_of_a_short_validation_text_is_not_reported(finished):
 def test_overlap_of_a_long_validation_text_is_reported_for_comparison(text_file, here):
     text_file.write_text(TEXT * 3)
     said = here("train", "corpus.txt", *QUICK, "--steps", 2).stderr
-    assert re.search(r" occur in the training text, and \d+\.\d% of those in the validation text\. ", said)
+    assert re.search(r" occur in the training text, compared with \d+\.\d% of those in the validation text\. ", said)
 
 
 def test_quiet_training_prints_nothing(text_file, here):
@@ -166,8 +166,7 @@ def test_short_corpus_reports_smaller_batches(here, tmp_path):
     done = here("train", "short.txt", "--steps", 2, "--hidden-size", 8, "--threads", 1)
     assert done.returncode == 0
     assert (
-        "The corpus is short: using a batch size of 1 and windows of 36 characters instead of 24 and 40\n"
-        in done.stderr
+        "The corpus is short: using a batch size of 1 and a window length of 36 instead of 24 and 40\n" in done.stderr
     )
 
 
@@ -207,7 +206,7 @@ def test_rollback_is_reported(text_file, here, monkeypatch):
     update_and_corrupt(monkeypatch, overflow)
     done = here("train", text_file, *QUICK, "--steps", 30, "--evals", 3)
     assert done.returncode == 0
-    said = "Training diverged at step 15: continuing from the weights of step 10 at half the learning rate\n"
+    said = "Training diverged at step 15: continuing from the weights at step 10, with half the learning rate\n"
     assert done.stderr.count(said) == 1
 
 

@@ -39,8 +39,8 @@ def test_entry_knows_its_section_its_place_and_its_quotes(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("modle:\n  hidden_size: 3\n", r"line 1, column 1: unknown section 'modle'; settings belong under data:, model:, train:; did you mean model\?"),
-        ("hidden_size: 3\n", r"line 1, column 1: unknown section 'hidden_size'; settings belong under data:, model:, train:"),
+        ("modle:\n  hidden_size: 3\n", r"line 1, column 1: unknown section 'modle'; settings belong under one of data:, model:, train:; did you mean model\?"),
+        ("hidden_size: 3\n", r"line 1, column 1: unknown section 'hidden_size'; settings belong under one of data:, model:, train:"),
         ("train:\n  seed: 1\n  seed: 2\n", r"line 3, column 3: duplicate key seed$"),
         ("train: {}\ntrain: {}\n", r"line 2, column 1: duplicate key train$"),
         ("train:\n  seed: &a 1\n  steps: *a\n", r"line 2, column 9: anchors and aliases \(& and \*\) are not allowed"),

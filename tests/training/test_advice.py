@@ -173,7 +173,7 @@ def test_min_count_is_suggested_where_rare_characters_own_most_weights():
     (suggestion,) = suggest_data_settings(SMALL, vocab)
     share = 300 * (5 * 12 + 1) / (302 * (5 * 12 + 1) + 4 * 12 * 12 + 4 * 12)
     assert suggestion == (
-        f"300 of the 302 distinct characters occur fewer than 10 times and own {share:.0%} of the model's weights; "
+        f"300 of the 302 distinct characters occur fewer than 10 times and account for {share:.0%} of the model's weights; "
         "try --min-count 10"
     )
 

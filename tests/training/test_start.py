@@ -207,7 +207,7 @@ def test_normalised_corpus_keeps_its_form(tmp_path):
 
 
 def test_min_count_that_leaves_fewer_than_two_characters_is_refused():
-    with pytest.raises(CharlstmError, match=r"fewer than two characters of the corpus occur 1,000 times or more; "):
+    with pytest.raises(CharlstmError, match=r"fewer than two characters in the corpus occur 1,000 times or more; "):
         start(corpus_from_text("ab" * 50), SMALL, min_count=1000)
 
 
