@@ -7,6 +7,7 @@ is the time of the step's matrix products in NumPy and nothing else, with the th
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -33,20 +34,26 @@ SHAPES: list[tuple[int, ...]] = [
     (512, 1, 64, 128),
     (512, 2, 64, 128),
     (1024, 1, 64, 128),
+    (128, 1, 24, 40),  # what a short run uses by default
+    (256, 1, 24, 40),
+    (512, 1, 32, 64),
+    (256, 2, 24, 40),
 ]
 COLUMNS = {
     **dict.fromkeys("HLBT", "d"),
-    **dict.fromkeys(("charlstm", "PyTorch", "products"), ".2f"),
-    "PyTorch/ours": ".3f",
+    **dict.fromkeys(("NumPy", "numba", "PyTorch", "products"), ".2f"),
+    "PyTorch/NumPy": ".2f",
+    "PyTorch/numba": ".2f",
     "range of ratios": "s",
-    "ours/products": ".2f",
-    "GFLOP/s": ".0f",
+    "GFLOP/s, numba": ".0f",
 }
 
 
-def charlstm_step(H: int, L: int, B: int, T: int) -> Callable[[], object]:
+def charlstm_step(H: int, L: int, B: int, T: int, kernel: str = "numpy") -> Callable[[], object]:
     rng = np.random.default_rng(0)
     network = init_network(ModelConfig(hidden_size=H, num_layers=L), V, rng)
+    if kernel == "numba":  # older checkouts have no kernels
+        network.kernel = kernel
     parallel = DataParallel(network, available_cores())
     optimizer = Optimizer(network.params, TrainConfig())
     ids = rng.integers(0, V, (T + 1, B))
@@ -118,22 +125,26 @@ def useful_flop(H: int, L: int, B: int, T: int) -> float:
     return T * B * (24 * H * H + (L - 1) * 48 * H * H + 6 * H * V)
 
 
-STEPS = {"charlstm": charlstm_step, "pytorch": pytorch_step, "products": products_step}
+STEPS: dict[str, Callable[..., Callable[[], object]]] = {
+    "charlstm": charlstm_step,
+    "numba": partial(charlstm_step, kernel="numba"),
+    "pytorch": pytorch_step,
+    "products": products_step,
+}
 
 
 def compare_with_pytorch(shapes: list[tuple[int, ...]], turns: harness.Turns) -> None:
-    print(f"{harness.describe_machine(turns.env, 'torch')}\nV {V}, ms per training step")
+    print(f"{harness.describe_machine(turns.env, 'torch', 'numba')}\nV {V}, ms per training step")
     table, ratios = harness.Table(COLUMNS), []
     for shape in shapes:
         times = harness.measure({kind: harness.Worker(__file__, kind, shape) for kind in STEPS}, turns)
-        ratio, spread = harness.compare(times["pytorch"], times["charlstm"])
-        to_floor, _ = harness.compare(times["charlstm"], times["products"])
-        if shape[2] >= 16:
-            ratios.append(ratio)
+        numpy, _ = harness.compare(times["pytorch"], times["charlstm"])
+        numba, spread = harness.compare(times["pytorch"], times["numba"])
+        ratios.append((numpy, numba))
         ms = [1000 * statistics.median(times[kind]) for kind in STEPS]
-        table.row(*shape, *ms, ratio, spread, to_floor, useful_flop(*shape) / ms[0] / 1e6)
-    if ratios:
-        print(f"geometric mean of PyTorch/ours where B >= 16: {statistics.geometric_mean(ratios):.3f}")
+        table.row(*shape, *ms, numpy, numba, spread, useful_flop(*shape) / ms[1] / 1e6)
+    means = [statistics.geometric_mean(column) for column in zip(*ratios, strict=True)]
+    print("geometric means: PyTorch/NumPy {:.2f}, PyTorch/numba {:.2f}".format(*means))
 
 
 @click.command()

@@ -2,10 +2,12 @@
 
 import os
 import shlex
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.summary import conclude, finish, introduce
 from charlstm.config.settings import LIMITS, Config
 from charlstm.errors import UsageError
+from charlstm.network.kernels import choose_kernel
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import remove_stale, temporary_path
 from charlstm.storage.checkpoint import load_run
@@ -29,8 +32,9 @@ from charlstm.training.loop import Report, batches_for, epochs_of, extend, is_ou
 
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
+_COMPILING_S = 2.0  # loading compiled code takes less
 _SAMPLE_FRACTION = 0.02  # of the time since the previous evaluation that a sample may take
-_CHANGEABLE = (*LIMITS, "threads")  # settings that a resumed run may change, by a flag
+_CHANGEABLE = (*LIMITS, "threads", "kernel")  # settings that a resumed run may change, by a flag
 
 
 def run_training(request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any]) -> int:
@@ -88,10 +92,11 @@ def _start(
     data = config.data
     dataset = read_corpus(request.corpus, **data.reading).merge_rare(data.min_count).split(data.val_fraction)
     chosen: Mapping[str, Any] = {}
-    if values is None:
-        with _warnings_to((lambda line: None) if request.quiet else say):
-            chosen = advise(dataset, flags)
-    config = config.replace(**chosen)
+    with _warnings_to((lambda line: None) if request.quiet else say):
+        kernel = _prepare_kernel(config, request)
+        if values is None:
+            chosen = advise(dataset, {**flags, "kernel": kernel})
+    config = config.replace(kernel=kernel, **chosen)
     check_resources(config, dataset, request.output)
     return new_run(config, dataset), chosen
 
@@ -103,6 +108,8 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
     flags = {name: flag for name, flag in flags.items() if name not in added}
     kept = {name: value for name, value in values.items() if name not in _CHANGEABLE}
     config = run.config.replace(**kept).replace(**flags)
+    if "kernel" in flags:
+        config = config.replace(kernel=_prepare_kernel(config, request))
     old = run.config.format()
     for name, value in config.format().items():
         if name not in _CHANGEABLE and value != old[name]:
@@ -122,6 +129,20 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
     if limit:
         _refuse_past_limit(run, request.output, limit)
     return run
+
+
+def _prepare_kernel(config: Config, request: TrainRequest) -> str:
+    """Return the kernel to train with, and announce its compilation if that takes a while."""
+    timer = threading.Timer(_COMPILING_S, say, ["Compiling the numba kernel, once on this machine ..."])
+    if not request.quiet:
+        timer.start()
+    try:
+        kernel = choose_kernel(config.train.kernel, config.model.hidden_size)
+    finally:
+        timer.cancel()
+    if config.train.kernel == "auto" and find_spec("numba") is None and not request.quiet:
+        say("Training is up to twice as fast with Numba: pip install 'charlstm[fast]'")
+    return kernel
 
 
 def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[int]) -> None:

@@ -226,6 +226,14 @@ class TrainConfig:
         group="Reproducibility",
     )
 
+    kernel: str = setting(
+        "auto",
+        one_of("auto", "numpy", "numba"),
+        "What computes the loops over time. numba is compiled and up to twice as fast, and needs charlstm[fast]; auto "
+        "uses it where it works.",
+        group="Reproducibility",
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)
         if sum(getattr(self, name) is not None for name in LIMITS) > 1:
@@ -318,4 +326,8 @@ def config_from_sections(sections: object) -> Config:
         SECTION_OF.get(name) != section for section, values in sections.items() for name in values
     ):
         raise UsageError("unknown settings, or a missing section")
-    return Config(DataConfig(**sections["data"]), ModelConfig(**sections["model"]), TrainConfig(**sections["train"]))
+    return Config(
+        DataConfig(**sections["data"]),
+        ModelConfig(**sections["model"]),
+        TrainConfig(**{"kernel": "numpy"} | sections["train"]),  # files of 0.2 lack the kernel
+    )

@@ -52,6 +52,7 @@ class CharLSTM:
 
     Attributes:
         config: the shape.
+        kernel: computes the loops over time, "numpy" or "numba"; to be set before the first window.
         params: `layer0.w_x` [4H, V], `layer1.w_x` [4H, H], ..., `layerN.w_h` [4H, H], `layerN.b` [4H],
             `w_out` [V, H], `b_out` [V].
     """
@@ -59,6 +60,7 @@ class CharLSTM:
     def __init__(self, config: ModelConfig, params: dict[str, Floats], grads: Grads | None = None) -> None:
         self.config = config
         self.params = params
+        self.kernel = "numpy"
         if grads is not None:
             self.grads = grads  # in place of the cached property
         self._layers: list[LSTMLayer] = []
@@ -189,7 +191,8 @@ class CharLSTM:
         H, V = self.config.hidden_size, self.vocab_size
         self._layers_shape, self._layers = (0, 0), []  # frees the old arrays first
         self._layers = [
-            LSTMLayer(T, B, H if n else V, H, one_hot=n == 0, dtype=self._dtype) for n in range(self.config.num_layers)
+            LSTMLayer(T, B, H if n else V, H, one_hot=n == 0, dtype=self._dtype, kernel=self.kernel)
+            for n in range(self.config.num_layers)
         ]
         self._dropped = [np.empty((T, B, H if self.config.dropout else 0), self._dtype) for _ in self._layers]
         self._output = OutputLayer(T, B, H, V, self._dtype)

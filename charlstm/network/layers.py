@@ -12,63 +12,17 @@ has no halves.
 All computation is in the dtype of the parameters: float32 in use, float64 in checks.
 """
 
-from collections.abc import Iterator
-from functools import cached_property
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from charlstm.arrays import Floats, Grads, IntArray, Params
-from charlstm.network.matmul import aligned, recurrent_matmul
+from charlstm.network.kernels import recurrence
+from charlstm.network.matmul import aligned
 
 Inputs = Floats | IntArray  # [T, B, E]; or ids [T, B], which select one-hot vectors, or zeros for the id E
-_CHUNK_FLOATS = 1 << 18  # in the gates of a chunk of steps: 1 MB of float32, for the L2 cache
 _ID_ROWS = 128  # rows per product in `_sum_by_id`
-
-
-class Gates(NamedTuple):
-    """The activated gates of one step, as views of one array. They are created once, because that is slow."""
-
-    all: Floats  # [4, B, H]
-    sigmoids: Floats  # i, f, o [3, B, H]
-    g: Floats  # [B, H]
-    i: Floats
-    f: Floats
-    o: Floats
-
-    @classmethod
-    def of(cls, gates: Floats) -> "Gates":
-        """Return the views of gates [4, B, H]."""
-        return cls(gates, gates[1:], *gates)
-
-
-def cell(z: Floats, gates: Gates, c_prev: Floats, c: Floats, h: Floats, scratch: Floats) -> None:
-    """Compute one time step of an LSTM layer.
-
-    ::
-
-        g = tanh(z_g);  i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o)
-        c = f * c_prev + i * g
-        h = o * tanh(c)
-
-    Args:
-        z: pre-activations [4, B, H], halved for i, f and o.
-        gates: written. May be views of `z`.
-        c_prev: cell state before the step [B, H].
-        c: written, cell state after the step [B, H].
-        h: written, hidden state after the step [B, H].
-        scratch: overwritten [B, H]. May be `gates.g`, which is then lost.
-    """
-    _, sigmoids, g, i, f, o = gates
-    np.tanh(z, out=gates.all)
-    sigmoids *= 0.5  # tanh(z / 2) / 2 + 1 / 2
-    sigmoids += 0.5
-    np.multiply(f, c_prev, out=c)
-    np.multiply(i, g, out=scratch)
-    c += scratch  # c = f * c_prev + i * g
-    np.tanh(c, out=h)
-    h *= o  # h = o * tanh(c)
 
 
 class LSTMLayer:
@@ -82,16 +36,17 @@ class LSTMLayer:
         T, B, E, H: sizes; E is that of the input.
         one_hot: whether the inputs are ids.
         dtype: of the parameters.
+        kernel: computes the loops over time, "numpy" or "numba"; see `recurrence`.
     """
 
-    def __init__(self, T: int, B: int, E: int, H: int, *, one_hot: bool, dtype: npt.DTypeLike) -> None:
+    def __init__(
+        self, T: int, B: int, E: int, H: int, *, one_hot: bool, dtype: npt.DTypeLike, kernel: str = "numpy"
+    ) -> None:
         self._gates = aligned(dtype, 4, T, B, H)  # the sums of a dense input, then g, i, f, o, then dz
         self._h = aligned(dtype, T + 1, B, H)  # [t] before step t, [t + 1] after it
         self._c = aligned(dtype, T + 1, B, H)
-        self._scratch = aligned(dtype, B, H)
-        self._steps = [Gates.of(self._gates[:, t]) for t in range(T)]
         self._input = OneHotInput(B, E, H, dtype) if one_hot else DenseInput(self._gates, E)
-        self._recurrent = recurrent_matmul(B, H, dtype)
+        self._recurrence = recurrence(self._gates, self._h, self._c, kernel)
 
     def forward(self, params: Params, x: Inputs, h: Floats, c: Floats) -> tuple[Floats, Floats, Floats]:
         """Run the layer over a window.
@@ -114,11 +69,7 @@ class LSTMLayer:
         hs, cs = self._h, self._c
         hs[0], cs[0] = h, c
         self._input.load(params, x)
-        self._recurrent.load(params["w_h"])
-        for t in range(len(x)):
-            z = self._recurrent.forward(hs[t])  # h @ w_h.T, halved for i, f and o
-            self._input.add_to(z, t)  # x[t] @ w_x.T + b, halved alike
-            cell(z, self._steps[t], cs[t], cs[t + 1], hs[t + 1], self._scratch)
+        self._recurrence.forward(params["w_h"], self._input)
         return hs[1:], hs[-1].copy(), cs[-1].copy()
 
     def backward(self, params: Params, dh_above: Floats, grads: Grads, clip_error: float = 0.0) -> Floats | None:
@@ -143,74 +94,11 @@ class LSTMLayer:
             The gradient of x [T, B, E], valid until the next window; None where x are ids.
         """
         T, B, H = dh_above.shape
-        dz = self._gates
-        dh, dh_next, dc, dc_next, via_h = self._step_gradients
-        dh_next[...] = 0
-        dc[...] = 0
-        self._recurrent.load_backward(params["w_h"])
-        for chunk in self._chunks_backwards():
-            dh_dc, dc_dz, dh_dzo = self._derivatives(chunk)
-            for t in reversed(range(chunk.start, chunk.stop)):
-                k = t - chunk.start
-                np.add(dh_above[t], dh_next, out=dh)
-                np.multiply(dh, dh_dc[k], out=via_h)
-                dc += via_h  # dc holds dc_next; now dc_next + dh * o (1 - tanh(c)^2)
-                np.multiply(dc, self._steps[t].f, out=dc_next)  # reads f, which dz overwrites next
-                np.multiply(dc, dc_dz[:, k], out=dz[:3, t])  # g, i, f
-                np.multiply(dh, dh_dzo[k], out=dz[3, t])  # o
-                self._recurrent.backward(dz[:, t], out=dh_next)  # dz @ w_h
-                if clip_error:
-                    np.clip(dh_next, -clip_error, clip_error, out=dh_next)
-                    np.clip(dc_next, -clip_error, clip_error, out=dc_next)
-                dc, dc_next = dc_next, dc
-
-        rows = dz.reshape(4, T * B, H)
+        self._recurrence.backward(params["w_h"], dh_above, clip_error)
+        rows = self._gates.reshape(4, T * B, H)  # dz
         h_prev = self._h[:-1].reshape(T * B, H)
         np.matmul(rows.swapaxes(1, 2), h_prev, out=grads["w_h"].reshape(4, H, H))  # dw_h = sum of dz[t].T @ h[t - 1]
         return self._input.backward(params, rows, grads)
-
-    def _derivatives(self, steps: slice) -> tuple[Floats, Floats, Floats]:
-        """Return the local derivatives of a chunk of steps, which do not depend on the incoming gradient.
-
-        Returns:
-            dh_dc [N, B, H]; dc_dz, for the pre-activations of g, i and f [3, N, B, H]; dh_dzo [N, B, H].
-        """
-        gates, c_prev, c = self._gates[:, steps], self._c[:-1][steps], self._c[1:][steps]
-        g, i, _, o = gates
-        d, tanh_c = self._chunk_buffers[0][:, : len(c)], self._chunk_buffers[1][: len(c)]
-        np.tanh(c, out=tanh_c)
-        np.multiply(g, g, out=d[0])
-        np.subtract(1, d[0], out=d[0])  # d tanh(z) / dz = 1 - g^2
-        np.subtract(1, gates[1:], out=d[1:])
-        d[1:] *= gates[1:]  # d sigmoid(z) / dz = s (1 - s), for i, f and o
-        d[0] *= i  # dc / dz_g = i (1 - g^2)
-        d[1] *= g  # dc / dz_i = g i (1 - i)
-        d[2] *= c_prev  # dc / dz_f = c_prev f (1 - f)
-        d[3] *= tanh_c  # dh / dz_o = tanh(c) o (1 - o)
-        dh_dc = np.multiply(tanh_c, tanh_c, out=tanh_c)
-        np.subtract(1, dh_dc, out=dh_dc)
-        dh_dc *= o  # dh / dc = o (1 - tanh(c)^2)
-        return dh_dc, d[:3], d[3]
-
-    def _chunks_backwards(self) -> Iterator[slice]:
-        """Yield the steps in chunks whose derivatives fit into a core's cache, last chunk first."""
-        for stop in range(self._gates.shape[1], 0, -self._chunk_length):
-            yield slice(max(stop - self._chunk_length, 0), stop)
-
-    @property
-    def _chunk_length(self) -> int:
-        _, T, B, H = self._gates.shape
-        return int(min(max(_CHUNK_FLOATS // (4 * B * H), 1), T))
-
-    @cached_property
-    def _chunk_buffers(self) -> tuple[Floats, Floats]:
-        _, _, B, H = self._gates.shape
-        dtype, N = self._gates.dtype, self._chunk_length
-        return aligned(dtype, 4, N, B, H), aligned(dtype, N, B, H)
-
-    @cached_property
-    def _step_gradients(self) -> list[Floats]:
-        return [np.empty_like(self._scratch) for _ in range(5)]
 
 
 class OneHotInput:
@@ -229,6 +117,11 @@ class OneHotInput:
         self._by_id[:, -1:] = b
         self._by_id[1:] *= 0.5
         self._ids = cast(IntArray, ids)
+
+    @property
+    def lookup(self) -> tuple[Floats, IntArray]:
+        """The rows `x @ w_x.T + b` of each id [4, E + 1, H], halved for i, f and o, and the ids [T, B]."""
+        return self._by_id, self._ids
 
     def add_to(self, z: Floats, t: int) -> None:
         """Add `x[t] @ w_x.T + b`, halved for i, f and o, to z [4, B, H]."""
@@ -278,6 +171,8 @@ class DenseInput:
         sums += params["b"].reshape(4, 1, H)
         sums[1:] *= 0.5
         self._x = cast(Floats, x)
+
+    lookup = None  # the sums are in the gates
 
     def add_to(self, z: Floats, t: int) -> None:
         """Add `x[t] @ w_x.T + b`, halved for i, f and o, to z [4, B, H]."""

@@ -4,8 +4,8 @@ import numpy as np
 
 from charlstm.arrays import Floats, IntArray
 from charlstm.network.char_lstm import CharLSTM, State
-from charlstm.network.layers import Gates, cell
 from charlstm.network.matmul import batch_invariant_matmul
+from charlstm.network.recurrence import Gates, cell
 
 
 class Stepper:

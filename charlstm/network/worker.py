@@ -36,6 +36,7 @@ class Setup(NamedTuple):
     dtype: np.dtype[np.floating]
     number: int  # of the worker, from 0
     config: ModelConfig
+    kernel: str
 
 
 class Request(NamedTuple):
@@ -76,7 +77,7 @@ class Worker:
         process: None if it could not be started, or has died.
     """
 
-    def __init__(self, shared: SharedParams | None, number: int, config: ModelConfig) -> None:
+    def __init__(self, shared: SharedParams | None, number: int, config: ModelConfig, kernel: str) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         if shared is None:
             return
@@ -99,7 +100,7 @@ class Worker:
                 os.close(pipe)
         except (OSError, TypeError, ValueError) as error:  # also an unusable sys.executable or environment
             warn_fewer_processes(f"cannot start another process ({getattr(error, 'strerror', None) or error})")
-        self.send(Setup(shared.fileno, dict(shared.shapes), shared.dtype, number, config))
+        self.send(Setup(shared.fileno, dict(shared.shapes), shared.dtype, number, config, kernel))
 
     def send(self, message: Setup | Request) -> None:
         """Send a message. A dead process is noticed in `receive`."""
@@ -147,6 +148,7 @@ def serve(fileno: int) -> None:
         setup: Setup = pipe.recv()
         shared = SharedParams(setup.fileno, setup.shapes, setup.dtype)
         network = CharLSTM(setup.config, shared.weights, shared.grads[setup.number])
+        network.kernel = setup.kernel
         while True:
             reply, _ = compute(network, pipe.recv())
             pipe.send(reply)

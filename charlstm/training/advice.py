@@ -59,7 +59,9 @@ def advise(
     config = Config().replace(**given)
     chars = max(len(dataset.train_ids), 1)
     if config.train.time_s is not None:
-        reference = _REFERENCE.replace(threads=config.train.threads, num_layers=config.model.num_layers)
+        reference = _REFERENCE.replace(
+            threads=config.train.threads, num_layers=config.model.num_layers, kernel=config.train.kernel
+        )
         to_read = config.train.time_s * (speed or measure_speed)(reference, dataset)
     elif config.train.epochs is not None:
         to_read = config.train.epochs * chars

@@ -13,6 +13,7 @@ from charlstm.config.settings import Config, TrainConfig
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.char_lstm import State, init_network
 from charlstm.network.cores import available_cores
+from charlstm.network.kernels import choose_kernel
 from charlstm.network.parallel import DataParallel
 from charlstm.optim import Optimizer, clip_by_global_norm, learning_rate_at, update_ema
 from charlstm.sampling.language_model import LanguageModel
@@ -87,6 +88,7 @@ def new_run(config: Config, dataset: Dataset) -> Run:
     if len(dataset.vocab) < 2:
         content = "contains only one distinct character" if len(dataset.vocab) else "is empty"
         raise CharlstmError(f"the corpus {content}; there is nothing to learn")
+    config = config.replace(kernel=choose_kernel(config.train.kernel, config.model.hidden_size))
     batches = batches_for(config, dataset)
     rng = np.random.default_rng(config.train.seed)
     network = init_network(config.model, len(dataset.vocab), rng)
@@ -151,8 +153,10 @@ def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, No
     batches = batches_for(run.config, run.dataset)
     if training.state.h.shape[1] != batches.batch_size:  # another corpus, shorter or longer
         training.state = training.network.zero_state(batches.batch_size)
+    training.network.kernel = _check_kernel(run.config)
     cores = available_cores()
     with DataParallel(training.network, min(config.threads or cores, cores)) as parallel:
+        parallel.loss(batches.window(training.step), training.state)  # starts the processes before the clock
         yield from _steps(run, training, batches, run.dataset.val_ids, parallel, clock)
         if run.history and not run.best:
             raise CharlstmError(
@@ -160,6 +164,15 @@ def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, No
             )
         validate_best(run, training, parallel, batches.chars_after(training.step))
     run.training = None
+
+
+def _check_kernel(config: Config) -> str:
+    """Return the kernel of a run, new or resumed."""
+    try:
+        return choose_kernel(config.train.kernel, config.model.hidden_size)
+    except UsageError as error:
+        message = f"this run was trained with the numba kernel, but {str(error).removeprefix('kernel: ')}"
+        raise CharlstmError(f"{message}, or continue with --kernel numpy") from None
 
 
 def train_step(

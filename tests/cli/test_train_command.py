@@ -98,7 +98,9 @@ def test_configuration_turns_advice_off(text_file, here, tmp_path):
     (tmp_path / "my.yaml").write_text("train:\n  steps: 3\n  threads: 1\n")
     said = here("train", "corpus.txt", "-c", "my.yaml", "--hidden-size", 8).stderr
     assert "Settings chosen" not in said
-    assert load_run(tmp_path / "model.npz").config == Config().replace(steps=3, threads=1, hidden_size=8)
+    assert load_run(tmp_path / "model.npz").config == Config().replace(
+        steps=3, threads=1, hidden_size=8, kernel="numpy"
+    )
 
 
 def test_old_name_of_the_output_flag_is_accepted(text_file, here, tmp_path):

@@ -1,0 +1,277 @@
+"""The loops over time, compiled by Numba: the same equations as in `recurrence`, for float32.
+
+The weights of a window are packed once into panels of 16 columns, so that a product reads them in order. A product of
+up to 6 rows and one panel is a tile of 12 vectors, which stay in registers: `_tile` emits it, since loops in Python do
+not compile to that. Sums are in another order than in NumPy, so results agree to rounding. The number of streams does
+not change the sums of a row.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from charlstm.arrays import Floats, IntArray
+from charlstm.network.matmul import aligned
+from charlstm.network.recurrence import PANEL, LoadedInputs
+
+_LANES = 8  # floats in a vector; a panel has two
+_TILE_ROWS = 6  # 12 accumulators, 2 vectors of weights and an input: all 16 registers of AVX2
+_OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True}
+_HALF, _ONE = np.float32(0.5), np.float32(1)
+
+# Rational approximation of tanh with an error below 3e-7, with the coefficients of the Eigen library (ptanh_float).
+_TANH_LIMIT = np.float32(7.90531110763549805)
+_P0, _P1, _P2, _P3, _P4, _P5, _P6 = (
+    np.float32(coefficient)
+    for coefficient in (
+        4.89352455891786e-03,
+        6.37261928875436e-04,
+        1.48572235717979e-05,
+        5.12229709037114e-08,
+        -8.60467152213735e-11,
+        2.00018790482477e-13,
+        -2.76076847742355e-16,
+    )
+)
+_Q0, _Q1, _Q2, _Q3 = (
+    np.float32(coefficient)
+    for coefficient in (4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06)
+)
+
+
+def warm_up() -> None:
+    """Compile every loop, or load it from the cache."""
+    gates, states = np.zeros((4, 1, 1, PANEL), np.float32), np.zeros((2, 1, PANEL), np.float32)
+    w_h, ids = np.zeros((4 * PANEL, PANEL), np.float32), np.zeros((1, 1), np.intp)
+    loops = CompiledRecurrence(gates, states, states.copy())
+    for lookup in (None, (np.zeros((4, 2, PANEL), np.float32), ids)):
+        loops.forward(w_h, _Inputs(lookup))
+    loops.backward(w_h, np.zeros((1, 1, PANEL), np.float32), 1.0)
+
+
+class _Inputs(NamedTuple):
+    """Stands in for the inputs of a layer in `warm_up`."""
+
+    lookup: tuple[Floats, IntArray] | None
+
+    def add_to(self, z: Floats, t: int) -> None:
+        """Unused by the compiled loops."""
+
+
+class CompiledRecurrence:
+    """The loops over time, compiled; see `recurrence.Recurrence`."""
+
+    def __init__(self, gates: Floats, h: Floats, c: Floats) -> None:
+        _, _, B, H = gates.shape
+        self._gates, self._h, self._c = gates, h, c
+        self._forward_panels = aligned(np.float32, 4, H // PANEL, H, PANEL)
+        self._backward_panels = aligned(np.float32, 4, H // PANEL, H, PANEL)
+        self._dh_next, self._dc = aligned(np.float32, B, H), aligned(np.float32, B, H)
+
+    def forward(self, w_h: Floats, inputs: LoadedInputs) -> None:
+        H = w_h.shape[1]
+        _pack(w_h.reshape(4, H, H), self._forward_panels, self._backward_panels)
+        if inputs.lookup is None:
+            _forward(self._forward_panels, self._h, self._c, self._gates)
+        else:
+            _forward_ids(*inputs.lookup, self._forward_panels, self._h, self._c, self._gates)
+
+    def backward(self, w_h: Floats, dh_above: Floats, clip_error: float) -> None:
+        limit = np.float32(clip_error)
+        _backward(self._backward_panels, dh_above, self._c, self._gates, self._dh_next, self._dc, limit)
+
+
+# ---- products
+
+
+def _tile(rows: int) -> Callable[..., None]:
+    """Return a function that adds the product of some rows [rows, K] and a panel [K, 16] to out [rows, 16].
+
+    Its arguments are addresses and row lengths in floats: of the rows, of the panel, K, and of out.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows_at, row_length, panel, K, out, out_length = arguments
+        i64, vector = ir.IntType(64), ir.VectorType(ir.FloatType(), _LANES)
+
+        def bytes_of(floats: Any) -> Any:
+            return builder.mul(floats, ir.Constant(i64, 4))
+
+        def pointer(address: Any, offset: Any, kind: Any) -> Any:
+            return builder.inttoptr(builder.add(address, offset), kind.as_pointer())
+
+        def splat(value: Any) -> Any:
+            single = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
+            return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
+
+        halves = [ir.Constant(i64, 4 * _LANES * half) for half in range(2)]
+        starts = [builder.add(rows_at, builder.mul(bytes_of(row_length), ir.Constant(i64, r))) for r in range(rows)]
+        outs = [builder.add(out, builder.mul(bytes_of(out_length), ir.Constant(i64, r))) for r in range(rows)]
+        cells = [[pointer(start, half, vector) for half in halves] for start in outs]
+        sums = [[cgutils.alloca_once(builder, vector) for _ in halves] for _ in range(rows)]
+        for r in range(rows):
+            for v in range(2):
+                builder.store(builder.load(cells[r][v], align=4), sums[r][v])
+        with cgutils.for_range(builder, K) as loop:
+            at = builder.add(panel, builder.mul(loop.index, ir.Constant(i64, 4 * PANEL)))
+            weights = [builder.load(pointer(at, half, vector), align=4) for half in halves]
+            for r in range(rows):
+                x = splat(builder.load(pointer(starts[r], bytes_of(loop.index), ir.FloatType())))
+                for v in range(2):
+                    product = builder.fmul(x, weights[v], flags=("contract",))
+                    builder.store(builder.fadd(builder.load(sums[r][v]), product, flags=("contract",)), sums[r][v])
+        for r in range(rows):
+            for v in range(2):
+                builder.store(builder.load(sums[r][v]), cells[r][v], align=4)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def tile(typingctx, rows_at, row_length, panel, K, out, out_length):
+        return types.void(*[types.intp] * 6), codegen
+
+    return tile
+
+
+_tile_1, _tile_2, _tile_3, _tile_4, _tile_5, _tile_6 = (_tile(rows) for rows in range(1, _TILE_ROWS + 1))
+
+
+@njit(cache=True, **_OPTIONS)
+def _add_product(rows, B, panels, H, out):
+    """Add `rows @ w` to out [B, H], given rows [B, H] and the panels of w [H / 16, H, 16], all by their addresses."""
+    for panel in range(H // PANEL):
+        w, z, b = panels + 4 * panel * H * PANEL, out + 4 * panel * PANEL, 0
+        while b < B:
+            left = B - b
+            x, y = rows + 4 * b * H, z + 4 * b * H
+            if left == 6 or left > 9:
+                _tile_6(x, H, w, H, y, H)
+                b += 6
+            elif left == 5 or left == 9:
+                _tile_5(x, H, w, H, y, H)
+                b += 5
+            elif left >= 4:
+                _tile_4(x, H, w, H, y, H)
+                b += 4
+            elif left == 3:
+                _tile_3(x, H, w, H, y, H)
+                b += 3
+            elif left == 2:
+                _tile_2(x, H, w, H, y, H)
+                b += 2
+            else:
+                _tile_1(x, H, w, H, y, H)
+                b += 1
+
+
+@njit(cache=True, **_OPTIONS)
+def _pack(w_h, forward, backward):
+    """Copy w_h [4, H, H] into panels [4, H / 16, H, 16], transposed and halved for i, f and o in `forward`."""
+    _, H, _ = w_h.shape
+    for gate in range(4):
+        scale = _ONE if gate == 0 else _HALF
+        for panel in range(H // PANEL):
+            for first in range(0, H, PANEL):  # blocks of 16 x 16 stay in the cache
+                for column in range(PANEL):
+                    for k in range(first, first + PANEL):
+                        forward[gate, panel, k, column] = scale * w_h[gate, panel * PANEL + column, k]
+            for k in range(H):
+                for column in range(PANEL):
+                    backward[gate, panel, k, column] = w_h[gate, k, panel * PANEL + column]
+
+
+# ---- the cell
+
+
+@njit(inline="always", **_OPTIONS)
+def _tanh(x):
+    x = _TANH_LIMIT if x > _TANH_LIMIT else x  # not min, which may drop a NaN
+    x = -_TANH_LIMIT if x < -_TANH_LIMIT else x
+    s = x * x
+    p = ((((((_P6 * s + _P5) * s + _P4) * s + _P3) * s + _P2) * s + _P1) * s + _P0) * x
+    return p / (((_Q3 * s + _Q2) * s + _Q1) * s + _Q0)
+
+
+@njit(cache=True, **_OPTIONS)
+def _activate(g, i, f, o, c_prev, c, h):
+    """Replace pre-activations, halved for i, f and o, by gates; write c and h. See `recurrence.cell`."""
+    for n in range(len(g)):
+        g_n = _tanh(g[n])
+        i_n, f_n, o_n = _tanh(i[n]) * _HALF + _HALF, _tanh(f[n]) * _HALF + _HALF, _tanh(o[n]) * _HALF + _HALF
+        c_n = f_n * c_prev[n] + i_n * g_n
+        g[n], i[n], f[n], o[n], c[n] = g_n, i_n, f_n, o_n, c_n
+        h[n] = o_n * _tanh(c_n)
+
+
+@njit(cache=True, **_OPTIONS)
+def _propagate(g, i, f, o, c_prev, c, dh_above, dh_next, dc):
+    """Replace gates by dz and dc by dc_next, and set dh_next to zero. See `LSTMLayer.backward`."""
+    for n in range(len(g)):
+        g_n, i_n, f_n, o_n = g[n], i[n], f[n], o[n]
+        tanh_c = _tanh(c[n])
+        dh = dh_above[n] + dh_next[n]
+        dc_n = dc[n] + dh * o_n * (_ONE - tanh_c * tanh_c)
+        g[n] = dc_n * i_n * (_ONE - g_n * g_n)
+        i[n] = dc_n * g_n * i_n * (_ONE - i_n)
+        f[n] = dc_n * c_prev[n] * f_n * (_ONE - f_n)
+        o[n] = dh * tanh_c * o_n * (_ONE - o_n)
+        dc[n] = dc_n * f_n
+        dh_next[n] = 0
+
+
+@njit(cache=True, **_OPTIONS)
+def _clip(values, limit):
+    for n in range(len(values)):
+        values[n] = max(min(values[n], limit), -limit)
+
+
+# ---- the loops
+
+
+@njit(cache=True, **_OPTIONS)
+def _step(t, panels, h, c, gates):
+    """Compute step t, whose gates hold `x[t] @ w_x.T + b`."""
+    _, T, B, H = gates.shape
+    for gate in range(4):
+        w, z = panels.ctypes.data + 4 * gate * H * H, gates.ctypes.data + 4 * (gate * T + t) * B * H
+        _add_product(h.ctypes.data + 4 * t * B * H, B, w, H, z)
+    g, i, f, o = gates[0, t], gates[1, t], gates[2, t], gates[3, t]
+    _activate(g.ravel(), i.ravel(), f.ravel(), o.ravel(), c[t].ravel(), c[t + 1].ravel(), h[t + 1].ravel())
+
+
+@njit(cache=True, **_OPTIONS)
+def _forward(panels, h, c, gates):
+    for t in range(gates.shape[1]):
+        _step(t, panels, h, c, gates)
+
+
+@njit(cache=True, **_OPTIONS)
+def _forward_ids(by_id, ids, panels, h, c, gates):
+    _, T, B, _ = gates.shape
+    for t in range(T):
+        for gate in range(4):
+            for b in range(B):
+                gates[gate, t, b] = by_id[gate, ids[t, b]]
+        _step(t, panels, h, c, gates)
+
+
+@njit(cache=True, **_OPTIONS)
+def _backward(panels, dh_above, c, gates, dh_next, dc, clip_error):
+    _, T, B, H = gates.shape
+    dh_next[:] = 0
+    dc[:] = 0
+    for t in range(T - 1, -1, -1):
+        g, i, f, o = gates[0, t].ravel(), gates[1, t].ravel(), gates[2, t].ravel(), gates[3, t].ravel()
+        before, after, dh = c[t].ravel(), c[t + 1].ravel(), dh_above[t].ravel()
+        _propagate(g, i, f, o, before, after, dh, dh_next.ravel(), dc.ravel())
+        for gate in range(4):
+            w, dz = panels.ctypes.data + 4 * gate * H * H, gates.ctypes.data + 4 * (gate * T + t) * B * H
+            _add_product(dz, B, w, H, dh_next.ctypes.data)
+        if clip_error:
+            _clip(dh_next.ravel(), clip_error)
+            _clip(dc.ravel(), clip_error)
