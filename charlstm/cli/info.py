@@ -4,8 +4,10 @@ import dataclasses
 
 from charlstm.cli.output import as_json, bits
 from charlstm.config.settings import SECTION_OF, SECTIONS
-from charlstm.errors import printable
+from charlstm.errors import printable, shorten
 from charlstm.storage.checkpoint import load_run
+
+_SHOWN_CHARS = 200  # of the vocabulary
 
 
 def print_info(path: str, json: bool) -> None:
@@ -32,19 +34,23 @@ def print_info(path: str, json: bool) -> None:
         f"model       {run.config.model.num_layers} x {run.config.model.hidden_size} units, {parameters:,} parameters"
     )
     unknown = "" if vocab.unknown_id is None else ", of which U+FFFD stands for all others"
-    print(f"vocabulary  {len(vocab)} characters{unknown}: {printable(vocab.characters)}")
+    print(f"vocabulary  {len(vocab)} characters{unknown}: {printable(shorten(vocab.characters, _SHOWN_CHARS))}")
     print(f"corpus      {run.fingerprint.chars:,} characters, SHA-256 {run.fingerprint.sha256[:16]}...")
     print(f"training    {'not finished' if training else 'finished'}, step {step:,}")
     if best and best.val_loss is not None:
-        print(f"best        {best.val_loss:.4f} nats, {bits(best.val_loss):.4f} bits per character, step {best.step:,}")
+        read = f" (on {best.val_chars:,} validation characters)" if best.val_chars else ""
+        loss = f"{best.val_loss:.4f} nats, {bits(best.val_loss):.4f} bits per character"
+        print(f"best        {loss}, step {best.step:,}{read}")
     settings = run.config.format().items()
     for section in SECTIONS:
         print(
             f"{section:<11} {', '.join(f'{name} {value}' for name, value in settings if SECTION_OF[name] == section)}"
         )
     if run.history:
+        print(f"evaluations, in bits per character, on {run.history[-1].val_chars:,} validation characters:")
         print(f"{'step':>10} {'epoch':>7} {'training':>9} {'validation':>11} {'rate':>9}")
     for entry in run.history:
-        train_loss, val_loss = ("-" if loss is None else f"{loss:.4f}" for loss in (entry.train_loss, entry.val_loss))
+        losses = (entry.train_loss, entry.val_loss)
+        train_loss, val_loss = ("-" if loss is None else f"{bits(loss):.4f}" for loss in losses)
         row = f"{entry.step:>10,} {entry.epoch:>7.2f} {train_loss:>9} {val_loss:>11}"
         print(f"{row} {entry.learning_rate:>9.2g}")

@@ -126,7 +126,7 @@ def sample(request: SampleRequest, model: str | None) -> None:
     charlstm sample --ckpt model.npz
     charlstm sample -n 2000 -t 0.6 --temperature-at-start 1 --prime "It was "
     charlstm sample --top-p 0.95 --min-p 0.02 --stop "\\n\\n" --num 5
-    charlstm sample --num 20 --max-chars 140 --stop "\\n" -o tweets.txt
+    charlstm sample --num 20 --max-chars 140 --stop "\\n" -o tweets.txt --force
     charlstm sample --num 3 --lines 4 --separator "\\n"
     charlstm sample --top-k 10 --typical 0.9 --lines 3
     charlstm sample -t 0 --repetition-penalty 1 --repetition-free 8

@@ -84,7 +84,8 @@ class Display:
         lines = [printable(line) for line in text.split("\n")]
         if self._on_terminal:
             lines = [part for line in lines for part in _cut(line, _width() - len(_MARGIN))]
-        self.say("\n".join(f"{_MARGIN}{line}" for line in lines[:_SAMPLE_LINES]))
+        if text:
+            self.say("\n".join(f"{_MARGIN}{line}" for line in lines[:_SAMPLE_LINES]))
 
     def close(self) -> None:
         """Finish the bar."""
@@ -221,5 +222,5 @@ def _finite(value: Any) -> Any:
 def _bar() -> Any:
     from tqdm import tqdm
 
-    form = "{percentage:3.0f}%|{bar:16}| {elapsed}<{remaining}{postfix}"
+    form = "{percentage:3.0f}%|{bar:10}| {elapsed}<{remaining}{postfix}"
     return tqdm(total=1.0, bar_format=form, dynamic_ncols=True, leave=True, file=sys.stderr)

@@ -72,7 +72,9 @@ class TrainRequest:
         "model.npz", name(), "Model file to write. Also stores the state needed to resume.", short="-o", group="Output"
     )
     resume: bool = switch("Resume the run saved in --output.", group="Output")
-    force: bool = switch("Overwrite --output. With --resume, accept a different corpus.", group="Output")
+    force: bool = switch(
+        "Overwrite --output. With --resume, accept a different corpus for an unfinished run.", group="Output"
+    )
     log: str | None = setting(None, name(), "Append one line of JSON per evaluation to this file.", group="Output")
     quiet: bool = switch("Print nothing but errors.", short="-q", group="Output")
 
@@ -122,6 +124,7 @@ class SampleRequest:
     output: str | None = setting(
         None, name(), "Write to this file instead of standard output.", short="-o", group="Output"
     )
+    force: bool = switch("Overwrite --output.", group="Output")
     separator: str | None = setting(
         None,
         text(),

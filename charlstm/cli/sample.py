@@ -125,6 +125,8 @@ def _open_output(request: SampleRequest) -> Iterator[TextIO]:
     for other in (request.checkpoint, request.corpus, request.prime_file):
         if other is not None and target == Path(os.path.realpath(other)):
             raise UsageError(f"--output {path} would overwrite {other}; choose another file")
+    if target.is_file() and not request.force:
+        raise UsageError(f"{path} already exists; use --force to overwrite it, or another --output")
     try:
         with as_exits():
             if target.is_file() or not os.path.exists(path):

@@ -22,6 +22,7 @@ from charlstm.text.corpus import corpus_from_text
 from charlstm.text.reader import read_corpus
 
 _SHOWN_CHARS = 80
+_MIN_KNOWN = 0.5  # fraction of the characters below which a score is doubtful
 _STYLES = ("", "38;5;136", "38;5;166", "38;5;160", "1;38;5;160", "1;4;38;5;160")  # readable on black and on white
 _BITS_PER_STYLE = 2
 
@@ -55,9 +56,15 @@ def _print_text(score: Score, losses: dict[str, float], request: ScoreRequest) -
     unknown = f"; unknown characters{_describe_unknown(score)}" if score.unknown_chars else ""
     print(f"{score.nats_per_char:.4f} nats, {score.bpc:.4f} bits per character, perplexity {score.perplexity:.3f}")
     print(f"over {score.chars:,} characters{unknown}")
+    known = score.known.mean()
+    if known < _MIN_KNOWN:
+        say(f"{1 - known:.0%} of the text is not in the model's vocabulary; the score says little about it")
     if losses:
         print(f"baselines, in bits per character: {format_bits(losses)}")
-    for part in _list_parts(score, request):
+    parts = _list_parts(score, request)
+    if parts:
+        print(f"{'bits/char':>9} {'chars':>9}  part")
+    for part in parts:
         bpc = f"{part.score.bpc:.4f}" if part.score.chars else "-"
         print(f"{bpc:>9} {part.score.chars:>9,}  {_describe_part(part, len(request.files))}")
 

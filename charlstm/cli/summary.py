@@ -64,8 +64,9 @@ def finish(display: Display, run: Run, out: str, how: str) -> None:
     """Report the result, and the next command."""
     loss, best = run.best_loss, run.best
     result = "" if loss is None else f": validation loss {loss:.3f} nats, {bits(loss):.3f} bits per character"
-    if best and run.dataset and 0 < best.val_chars < len(run.dataset.val_ids):
-        result += f" (on {best.val_chars:,} of {len(run.dataset.val_ids):,} validation characters)"
+    if best and run.history and best.val_chars > run.history[-1].val_chars > 0:
+        during = f"the evaluations above read {run.history[-1].val_chars:,}"
+        result += f" (on {best.val_chars:,} validation characters; {during})"
     command = shlex.join(["charlstm", "sample", "--ckpt", out])
     display.say(f"{out} {how}{result}, at step {best.step if best else 0:,}. Next:\n    {command}")
 

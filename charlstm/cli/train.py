@@ -66,6 +66,8 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log) -
         return 0
     assert run.dataset is not None
     baselines = introduce(display, run, run.dataset, chosen)
+    if request.resume:
+        display.say(f"Resuming at step {run.training.step:,}")
     with collected() as received, _warnings_to(display.say):
         try:
             _train(run, request.output, display, log, received)

@@ -82,7 +82,8 @@ def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8
         except OSError as error:
             if error.errno is None:  # from bz2
                 raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None
-            raise UsageError(f"{path}: {error.strerror or error}") from None
+            hint = f"; name its files, such as {path}/*.txt" if isinstance(error, IsADirectoryError) else ""
+            raise UsageError(f"{path}: {error.strerror or error}{hint}") from None
         if builder.length == length:
             raise CharlstmError(f"{source} is empty")
     return builder.corpus()
@@ -123,8 +124,8 @@ def _decode(file: BinaryIO, path: str, encoding: str, line_endings: set[str]) ->
             before = (pending + data)[: getattr(error, "start", 0)]
             line = lines + _count_newlines(before, encoding)
             at = f"at byte {offset - len(pending) + len(before)}, line {line}"
-            other = "latin-1" if encoding == "cp1252" else "cp1252"
-            hint = "is it text at all?" if b"\0" in data else f"try another encoding, such as {other}"
+            others = "cp1252 (Western European), cp1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)"
+            hint = "is it text at all?" if b"\0" in data else f"try another encoding, such as {others}"
             raise CharlstmError(f"{path}: not {encoding}: {getattr(error, 'reason', error)} {at}; {hint}") from None
         if not offset:
             _reject_binary(text, path)
@@ -151,12 +152,14 @@ def _reject_other_formats(data: bytes, path: str, encoding: str) -> None:
     marked = next((name for mark, name in _MARKS.items() if data.startswith(mark)), encoding)
     if not marked.startswith(encoding):
         family = marked.removesuffix("-le").removesuffix("-be")
-        raise CharlstmError(f"{path} looks like {family.upper()}, not {encoding}; set the encoding to {family}")
+        raise CharlstmError(
+            f"{path} looks like {family.upper()}, not {encoding}; set the encoding to {family}, or convert the file"
+        )
     unmarked = _find_zeros(data[:_HEAD]) or encoding
     if not unmarked.startswith(encoding):
         raise CharlstmError(
             f"{path} looks like {unmarked[:6].upper()} without a byte-order mark, not {encoding}; "
-            f"set the encoding to {unmarked}"
+            f"set the encoding to {unmarked}, or convert the file"
         )
 
 

@@ -39,6 +39,7 @@ _WARM_UP_STEPS = 3  # in which processes start and memory is first touched
 _MEASURED_S = 0.5
 _PROCESS_BYTES = 58_000_000  # Python, NumPy and BLAS
 _MAX_LINES_CHARS = 20_000_000  # part of the text whose lines are compared
+_NOISE = 2.0  # nats, by which losses of single characters differ
 _SIGNIFICANT = 0.005  # fraction of a loss that is more than noise
 _CLOSE = 0.03  # fraction of a loss within which another is about as high
 
@@ -206,18 +207,20 @@ def _diagnose(run: Run, entries: list[tuple[Evaluation, float, float]], baseline
     _, best_train, best_val = min(entries, key=lambda entry: entry[2])
     last, last_train, last_val = entries[-1]
     val_loss, risen = run.best_loss or best_val, last_val - best_val
-    if risen > _SIGNIFICANT * best_val and last_train > (1 + _SIGNIFICANT) * best_train:
-        return "Both have risen since: training diverged. Try a lower learning_rate"
-    if risen > _SIGNIFICANT * best_val:
+    significant = max(_SIGNIFICANT * best_val, _NOISE / math.sqrt(last.val_chars) if last.val_chars else 0)
+    if risen > significant and last_train > (1 + _SIGNIFICANT) * best_train:
+        return "Both have risen since: training diverged. Try a lower learning rate"
+    if risen > significant:
         stronger = "more dropconnect or dropout, " if _strongest_dropout(run) < 0.5 else ""
         return (
             f"The validation loss has risen by {_bits(risen)} since: the model is overfitting. "
             f"Try {stronger}a smaller model, or less time"
         )
-    if val_loss > (1 - _CLOSE) * baselines.get("frequencies", math.inf):
-        return "That is no better than character frequencies. Try more time, or another learning_rate"
     if last.epoch < 1:
-        return f"The run has read only {last.epoch:.0%} of the training text. Try more time"
+        read = f"only {last.epoch:.0%}" if last.epoch >= 0.01 else "less than 1%"
+        return f"The run has read {read} of the training text. Try more time"
+    if val_loss > (1 - _CLOSE) * baselines.get("frequencies", math.inf):
+        return "That is hardly better than character frequencies. Try more time, or another learning rate"
     if len(entries) > 1 and entries[-2][2] - last_val > _SIGNIFICANT * last_val:
         return "The validation loss was still falling. Try more time"
     order, ngram = next(((name, loss) for name, loss in baselines.items() if name.endswith("-gram")), ("", math.inf))

@@ -260,11 +260,20 @@ def test_output_never_overwrites_input(flags, refuse, directory):
     assert (directory / name).read_bytes() == before
 
 
+def test_existing_output_is_overwritten_only_with_force(here, model, tmp_path):
+    (tmp_path / "kept.txt").write_text("kept")
+    line = error_line(here("sample", "--ckpt", model, "-n", 5, "-o", "kept.txt"), 2)
+    assert line == "Error: kept.txt already exists; use --force to overwrite it, or another --output"
+    assert (tmp_path / "kept.txt").read_text() == "kept"
+    assert here("sample", "--ckpt", model, "-n", 5, "-o", "kept.txt", "--force").returncode == 0
+    assert len((tmp_path / "kept.txt").read_text()) == 5
+
+
 def test_failure_leaves_output_file_unchanged(refuse, directory):
     (directory / "kept.txt").write_text("kept")
     (directory / "digits.txt").write_text("0123456789")
     flags = ("--pattern", "times 0123", "--no-copy", 4, "--corpus", "digits.txt", "-n", 20)
-    assert "no character is allowed next" in refuse(*flags, "-o", "kept.txt", code=1)
+    assert "no character is allowed next" in refuse(*flags, "-o", "kept.txt", "--force", code=1)
     assert (directory / "kept.txt").read_text() == "kept"
     assert sorted(os.listdir(directory)) == ["corpus.txt", "digits.txt", "kept.txt", "model.npz"]
 

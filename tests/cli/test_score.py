@@ -70,8 +70,11 @@ def test_parts_in_json_have_their_file_and_number(files, by, numbers, score):
 def test_parts_are_printed_with_their_bits_and_text(files, where, score):
     parts = json.loads(score(*files, "--by", "line", "--json"))["parts"]
     assert score(*files, "--by", "line").splitlines()[2:] == [
-        f"{part['bpc']:9.4f} {part['chars']:>9}  {where}{part['line']}: " + part["text"].replace("\n", "\\n")
-        for part in parts
+        "bits/char     chars  part",
+        *(
+            f"{part['bpc']:9.4f} {part['chars']:>9}  {where}{part['line']}: " + part["text"].replace("\n", "\\n")
+            for part in parts
+        ),
     ]
 
 
@@ -114,7 +117,7 @@ def test_documents_keep_their_indentation(score, directory):
 def test_sort_lists_worst_predicted_parts_first(score, directory):
     lines = TEXT.splitlines(keepends=True)
     (directory / "odd.txt").write_text("".join([*lines[:40], "sss...mmm...ttt\n", *lines[40:80]]))
-    rows = score("odd.txt", "--by", "line", "--sort").splitlines()[2:]
+    rows = score("odd.txt", "--by", "line", "--sort").splitlines()[3:]
     assert rows[0].split()[2:] == ["41:", "sss...mmm...ttt\\n"]
     bits = [float(row.split()[0]) for row in rows]
     assert bits == sorted(bits, reverse=True)
@@ -228,3 +231,10 @@ def test_highlighted_text_ends_its_line_before_a_report(directory, here):
     (directory / "open.txt").write_text("1 ☃ 2", encoding="utf-8")
     done = here("score", "open.txt", "--highlight")
     assert (done.stdout, done.stderr) == ("1 ☃ 2\n", "Unknown characters skipped: 1\n")
+
+
+def test_text_in_other_characters_gets_a_warning(here, model, tmp_path):
+    (tmp_path / "other.txt").write_text("Ἄνδρα μοι ἔννεπε 12", encoding="utf-8")
+    done = here("score", "--ckpt", model, "other.txt")
+    assert done.returncode == 0
+    assert "of the text is not in the model's vocabulary; the score says little about it" in done.stderr

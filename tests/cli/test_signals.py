@@ -108,7 +108,20 @@ def test_two_signals_at_once_are_one_request_to_stop(text_file, tmp_path):
 def test_second_ctrl_c_exits_at_once_and_keeps_the_old_file(tmp_path):
     (tmp_path / "corpus.txt").write_text(TEXT * 50)
     (tmp_path / "model.npz").write_bytes(b"old")
-    large = ["--hidden-size", "1024", "--batch-size", "64", "--seq-len", "200", "--threads", "1", "--steps", "1000"]
+    large = [
+        "--hidden-size",
+        "1024",
+        "--batch-size",
+        "64",
+        "--seq-len",
+        "200",
+        "--threads",
+        "1",
+        "--kernel",
+        "numpy",
+        "--steps",
+        "1000",
+    ]
     with start_process(tmp_path, *large, "--force") as process:
         assert "training characters" in process.stderr.readline()
         time.sleep(0.5)

@@ -111,7 +111,7 @@ def test_unknown_encoding_is_refused(encoding, tmp_path):
 )  # fmt: skip
 def test_invalid_utf8_is_refused_with_its_place(data, place, tmp_path):
     with pytest.raises(
-        CharlstmError, match=rf"text\.txt: not utf-8: .* at {place}; try another encoding, such as cp1252$"
+        CharlstmError, match=rf"text\.txt: not utf-8: .* at {place}; try another encoding, such as cp1252 "
     ):
         read(tmp_path, data)
 
@@ -196,12 +196,12 @@ def test_other_formats_are_recognised_in_every_encoding(encoding, tmp_path):
 @pytest.mark.parametrize(
     ("written", "given", "look"),
     [
-        ("utf-16", "utf-8", "UTF-16, not utf-8; set the encoding to utf-16"),
-        ("utf-16", "cp1252", "UTF-16, not cp1252; set the encoding to utf-16"),
-        ("utf-32", "utf-8", "UTF-32, not utf-8; set the encoding to utf-32"),
-        ("utf-32", "utf-16", "UTF-32, not utf-16; set the encoding to utf-32"),
-        ("utf-8-sig", "cp1252", "UTF-8, not cp1252; set the encoding to utf-8"),
-        ("utf-8-sig", "utf-16-le", "UTF-8, not utf-16-le; set the encoding to utf-8"),
+        ("utf-16", "utf-8", "UTF-16, not utf-8; set the encoding to utf-16, or convert the file"),
+        ("utf-16", "cp1252", "UTF-16, not cp1252; set the encoding to utf-16, or convert the file"),
+        ("utf-32", "utf-8", "UTF-32, not utf-8; set the encoding to utf-32, or convert the file"),
+        ("utf-32", "utf-16", "UTF-32, not utf-16; set the encoding to utf-32, or convert the file"),
+        ("utf-8-sig", "cp1252", "UTF-8, not cp1252; set the encoding to utf-8, or convert the file"),
+        ("utf-8-sig", "utf-16-le", "UTF-8, not utf-16-le; set the encoding to utf-8, or convert the file"),
     ],
 )
 def test_byte_order_mark_of_another_encoding_is_refused(written, given, look, tmp_path):
@@ -210,7 +210,9 @@ def test_byte_order_mark_of_another_encoding_is_refused(written, given, look, tm
 
 
 def test_mark_of_the_other_byte_order_is_refused(tmp_path):
-    with pytest.raises(CharlstmError, match=r"looks like UTF-16, not utf-16-le; set the encoding to utf-16$"):
+    with pytest.raises(
+        CharlstmError, match=r"looks like UTF-16, not utf-16-le; set the encoding to utf-16, or convert the file$"
+    ):
         read(tmp_path, "\ufeffhello".encode("utf-16-be"), "utf-16-le")
 
 
@@ -218,13 +220,13 @@ def test_mark_of_the_other_byte_order_is_refused(tmp_path):
 @pytest.mark.parametrize("given", ["utf-8", "cp1252", "cp437"])
 @pytest.mark.parametrize("text", ["plain text " * 9, "“Curly quotes” – and dashes… " * 9])
 def test_nuls_in_every_second_place_are_recognised(written, given, text, tmp_path):
-    look = f"looks like {written[:6].upper()} without a byte-order mark, not {given}; set the encoding to {written}$"
+    look = f"looks like {written[:6].upper()} without a byte-order mark, not {given}; set the encoding to {written}, or convert the file$"
     with pytest.raises(CharlstmError, match=look):
         read(tmp_path, text.encode(written), given)
 
 
 def test_wrong_byte_order_is_refused(tmp_path):
-    with pytest.raises(CharlstmError, match=r"set the encoding to utf-16-be$"):
+    with pytest.raises(CharlstmError, match=r"set the encoding to utf-16-be, or convert the file$"):
         read(tmp_path, ("plain text " * 9).encode("utf-16-be"), "utf-16-le")
 
 

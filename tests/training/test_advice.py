@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -238,7 +239,7 @@ def run_with(losses: list[tuple[float | None, float | None]], epochs: float = 2,
         ),
         ([(2.0, 2.1), (1.2, 1.6)], r"20 of 20.* was still falling\. Try more time$"),
         ([(1.2, 1.6), (1.2, 1.601)], r"10 of 20.* has stopped falling\. Try more text, or more time"),
-        ([(2.0, 2.1), (3.0, 3.1)], r"10 of 20.* Both have risen since: training diverged\. Try a lower learning_rate"),
+        ([(2.0, 2.1), (3.0, 3.1)], r"10 of 20.* Both have risen since: training diverged\. Try a lower learning rate"),
         ([(1.2, 1.6)], r"10 of 10.* has stopped falling"),
     ],
 )
@@ -253,8 +254,16 @@ def test_run_of_less_than_an_epoch_is_advised_more_time_alone():
 
 
 def test_loss_of_the_character_frequencies_is_named():
-    assessment = assess(run_with([(3.34, 3.32)], epochs=0.1), {"frequencies": 3.35 * BITS})
-    assert assessment.endswith("That is no better than character frequencies. Try more time, or another learning_rate")
+    assessment = assess(run_with([(3.34, 3.32)], epochs=1), {"frequencies": 3.35 * BITS})
+    message = "That is hardly better than character frequencies. Try more time, or another learning rate"
+    assert assessment.endswith(message)
+
+
+def test_rise_within_the_noise_of_a_short_evaluation_is_not_overfitting():
+    run = run_with([(1.6, 1.7), (1.5, 1.74)])
+    assert "overfitting" in assess(run, {})
+    run.history = [replace(entry, val_chars=2000) for entry in run.history]
+    assert "overfitting" not in assess(run, {})
 
 
 def test_loss_above_that_of_the_ngrams_is_named():
