@@ -1,5 +1,6 @@
 """`charlstm train --resume`: what it accepts, what it refuses, and unfinished runs in other commands."""
 
+import math
 import os
 
 import numpy as np
@@ -90,7 +91,8 @@ def test_extended_run_keeps_the_better_weights(finished, here):
     before = load_run(finished)
     assert here("train", "corpus.txt", "--resume", "--steps", "+1", "--threads", 1).returncode == 0
     after = load_run(finished)
-    best = min(after.history, key=lambda entry: entry.val_loss)
+    best = min(after.history, key=lambda entry: entry.val_loss or math.inf)
+    assert after.best is not None
     assert after.best.step == best.step
     assert (best.step > before.history[-1].step) is not arrays_equal(before, after)
 

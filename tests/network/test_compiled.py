@@ -4,6 +4,7 @@ import importlib
 import sys
 import warnings
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def without_numba(monkeypatch):
     monkeypatch.setitem(sys.modules, "charlstm.network.compiled", None)
 
 
-def run_layer(kernel, params, x, h, c, dh, clip_error=0.0):
+def run_layer(kernel: str, params: Any, x: Any, h: Any, c: Any, dh: Any, clip_error: float = 0.0) -> dict[str, Any]:
     """Return everything that a layer computes for a window, by name."""
     T, B, H = dh.shape
     E = params["w_x"].shape[1]
@@ -40,7 +41,7 @@ def run_layer(kernel, params, x, h, c, dh, clip_error=0.0):
     return values | grads | ({} if dx is None else {"dx": dx.copy()})
 
 
-def random_layer(rng, T, B, E, H, one_hot):
+def random_layer(rng, T, B, E, H, one_hot) -> tuple[Any, Any, Any, Any, Any]:
     """Return the arguments of `run_layer` but the first."""
     shapes = {"w_x": (4 * H, E), "w_h": (4 * H, H), "b": (4 * H,)}
     params = {name: rng.normal(0, H**-0.5, shape).astype(np.float32) for name, shape in shapes.items()}
@@ -61,7 +62,7 @@ def random_layer(rng, T, B, E, H, one_hot):
 )
 def test_kernels_agree_to_rounding(T, B, E, panels, one_hot, clip_error, seed):
     layer = random_layer(np.random.default_rng(seed), T, B, E, 16 * panels, one_hot)
-    ours, theirs = (run_layer(kernel, *layer, clip_error) for kernel in ("numba", "numpy"))
+    ours, theirs = (run_layer(kernel, *layer, clip_error=clip_error) for kernel in ("numba", "numpy"))
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         scale = max(float(np.abs(value).max()), 1e-6)
@@ -112,7 +113,7 @@ def test_networks_agree_with_every_mask(rng):
     network = init_network(config, 9, rng)
     ids = rng.integers(0, 9, (8, 7))
     window, state, masks = Window(ids[:-1], ids[1:]), network.zero_state(7), network.draw_masks(7, rng)
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for kernel in ("numpy", "numba"):
         each = network.copy()
         each.kernel = kernel
@@ -151,7 +152,7 @@ def test_losses_of_both_kernels_agree(corpus):
         [report.loss for report in train_fully(COMPILED.replace(kernel=kernel, steps=10), corpus)[1]]
         for kernel in ("numpy", "numba")
     ]
-    np.testing.assert_allclose(*losses, rtol=1e-4)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
 def test_auto_is_numpy_without_numba(without_numba):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charlstm.network.char_lstm import State
+from charlstm.network.char_lstm import CharLSTM, State
 from charlstm.network.evaluation import char_losses, evaluate
 from charlstm.text.batches import Window
 
@@ -48,24 +48,24 @@ def test_mean_of_char_losses_is_the_loss_of_the_text(streams, trained, corpus):
     assert losses.mean(dtype=np.float64) == pytest.approx(evaluate(network, ids, streams), rel=1e-5)
 
 
-class Recorder:
+class Recorder(CharLSTM):
     """Stands in for a network: it records the windows it reads."""
 
     def __init__(self):
-        self.read = []
+        self.read_windows = []
 
     def zero_state(self, batch_size):
         return State(np.zeros((1, batch_size, 1)), np.zeros((1, batch_size, 1)))
 
-    def loss(self, window, state):
-        self.read.append(window.y)
+    def loss(self, window, state, chars=None):
+        self.read_windows.append(window.y)
         return float(window.y.mean()), state
 
 
 def test_sample_of_a_text_is_spread_evenly_over_it():
     recorder = Recorder()
     loss = evaluate(recorder, np.arange(1001, dtype=np.uint16), streams=4, length=30)
-    warm_up, read = recorder.read
+    warm_up, read = recorder.read_windows
     assert read.T.tolist() == [list(range(start + 1, start + 31)) for start in (0, 250, 500, 750)]
     assert warm_up[:, 1:].T.tolist() == [list(range(start - 29, start + 1)) for start in (250, 500, 750)]
     assert loss == read.mean()
@@ -74,5 +74,5 @@ def test_sample_of_a_text_is_spread_evenly_over_it():
 def test_sample_as_long_as_the_text_is_the_whole_text():
     recorder = Recorder()
     evaluate(recorder, np.arange(1003, dtype=np.uint16), streams=4, length=500)
-    _, *read = recorder.read
+    _, *read = recorder.read_windows
     assert sorted(np.concatenate([window.ravel() for window in read])) == list(range(1, 1003))

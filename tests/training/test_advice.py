@@ -221,7 +221,9 @@ def run_with(losses: list[tuple[float | None, float | None]], epochs: float = 2,
         )
         for k, (train_loss, val_loss) in enumerate(losses, 1)
     ]
-    run.best = min((entry for entry in run.history if entry.val_loss), key=lambda entry: entry.val_loss, default=None)
+    run.best = min(
+        (entry for entry in run.history if entry.val_loss), key=lambda entry: entry.val_loss or 0, default=None
+    )
     return run
 
 
