@@ -229,7 +229,7 @@ class TrainConfig:
     kernel: str = setting(
         "auto",
         one_of("auto", "numpy", "numba"),
-        "What computes the loops over time. numba is compiled and up to twice as fast, and needs charlstm[fast]; auto "
+        "What runs the loops over time steps. numba is compiled and up to twice as fast, and needs charlstm[fast]; auto "
         "uses it where it works.",
         group="Reproducibility",
     )

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from charlstm.arrays import Array
+from charlstm.errors import shorten
 
 _MAX_MEMBERS = 1000
 _MAX_DIRECTORY_BYTES = 200_000
@@ -91,7 +92,7 @@ class NpzReader:
                 demand(math.prod(found) * found_dtype.itemsize == left, f"{name} is truncated or too long")
                 values = member.read()  # to the end, which also verifies the checksum
         except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise DamagedError(f"{name}: {error}") from None
+            raise DamagedError(f"{name}: {shorten(str(error), 100)}") from None
         demand(len(values) == left, f"{name} is truncated")
         return np.frombuffer(values, dtype).reshape(found).copy()
 

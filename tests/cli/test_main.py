@@ -49,7 +49,11 @@ from charlstm.cli.main import cli
         (["corpus.txt", "--learning-rate", "inf"], 2, "'--learning-rate'"),
         (["corpus.txt", "--learning-rate=-1"], 2, "'--learning-rate'"),
         (["corpus.txt", "--seed=-1"], 2, "'--seed'"),
-        (["corpus.txt", "--time", "10"], 2, "'--time': 10 is not a duration with a unit, such as 90s, 10m or 1h30m"),
+        (
+            ["corpus.txt", "--time", "10"],
+            2,
+            "'--time': 10 is not a duration from 0.1s to 115d with a unit, such as 90s, 10m or 1h30m",
+        ),
         (["corpus.txt", "--hiden-size", "3"], 2, "No such option"),
         ([], 2, "Missing argument"),
     ],

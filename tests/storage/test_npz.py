@@ -168,3 +168,13 @@ def test_data_around_the_archive_is_refused(change, reason, path):
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(DamagedError, match=f"^{reason}$"):
         read_all(path)
+
+
+def test_message_about_a_damaged_member_is_short(path):
+    data = bytearray(path.read_bytes())
+    local = data.index(b"layer0.w.npy")
+    data[local : local + 12] = bytes(range(244, 256))
+    path.write_bytes(data)
+    with pytest.raises(DamagedError) as caught:
+        read_all(path)
+    assert len(str(caught.value)) <= 120
