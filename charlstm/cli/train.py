@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from charlstm.training.loop import Report, batches_for, epochs_of, extend, is_ou
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
 _COMPILING_S = 2.0  # loading compiled code takes less
+_MIN_SAMPLE_CHARS = 20
 _SAMPLE_FRACTION = 0.02  # of the time since the previous evaluation that a sample may take
 _CHANGEABLE = (*LIMITS, "threads", "kernel")  # settings that a resumed run may change, by a flag
 
@@ -188,12 +189,14 @@ def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[in
 
 
 def _sample(run: Run, report: Report, seconds: float) -> str:
-    """Return a sample from the current weights, cut short after some seconds."""
+    """Return a sample from the current weights, cut short after some seconds, but not within its first characters."""
     assert run.training is not None
     deadline = time.monotonic() + seconds
     model = LanguageModel(run.training.network, run.model.vocab)
     pieces = model.stream(length=_SAMPLE_CHARS, temperature=0.8, seed=(run.config.train.seed, report.step))
-    return "".join(takewhile(lambda _: time.monotonic() < deadline, pieces))
+    return "".join(islice(pieces, _MIN_SAMPLE_CHARS)) + "".join(
+        takewhile(lambda _: time.monotonic() < deadline, pieces)
+    )
 
 
 @contextmanager

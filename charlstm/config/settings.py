@@ -229,8 +229,8 @@ class TrainConfig:
     kernel: str = setting(
         "auto",
         one_of("auto", "numpy", "numba"),
-        "What runs the loops over time steps. numba is compiled and up to twice as fast, and needs charlstm[fast]; auto "
-        "uses it where it works.",
+        "What runs the loops over time steps. numba is compiled and up to twice as fast, and needs charlstm[fast]; "
+        "auto uses it where it works.",
         group="Reproducibility",
     )
 

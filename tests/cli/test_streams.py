@@ -141,7 +141,7 @@ def test_terminal_gets_a_progress_bar(text_file, tmp_path):
 @posix
 def test_lines_on_a_terminal_of_80_columns_keep_within_it(text_file, tmp_path):
     text_file.write_text(TEXT.replace("\n", " "))
-    _, shown = on_terminal([*TRAIN, "--steps", "400", "--evals", "1"], tmp_path, TERM="xterm", COLUMNS="80")
+    _, shown = on_terminal([*TRAIN, "--steps", "1500", "--evals", "1"], tmp_path, TERM="xterm", COLUMNS="80")
     lines = [line for part in shown.split("\n") for line in part.split("\r") if "%|" not in line]
     assert max(map(len, lines)) <= 80
     previews = [line for line in lines if line.startswith("    | ")]

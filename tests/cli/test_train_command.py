@@ -178,6 +178,13 @@ def test_preview_has_at_most_ten_lines(text_file, here):
     assert 1 <= done.stderr.count("    | ") <= 10
 
 
+def test_preview_is_never_cut_within_its_first_characters(text_file, here, monkeypatch):
+    monkeypatch.setattr("charlstm.cli.train._SAMPLE_FRACTION", 0.0)
+    text_file.write_text("abc" * 400)
+    said = here("train", text_file, "--steps", 2, "--evals", 1, "--hidden-size", 8, "--threads", 1).stderr
+    assert [len(line) for line in said.splitlines() if line.startswith("    | ")] == [26]
+
+
 def test_early_stopping_is_reported(text_file, here):
     rash = ("--learning-rate", 1, "--schedule", "constant", "--steps", 4000, "--evals", 400, "--patience", 2)
     said = here("train", text_file, *QUICK, *rash).stderr
