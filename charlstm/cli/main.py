@@ -54,6 +54,7 @@ def run() -> None:
 @click.group(
     cls=HelpGroup,
     invoke_without_command=True,
+    subcommand_metavar="[COMMAND] [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(charlstm.__version__, message="charlstm %(version)s")
