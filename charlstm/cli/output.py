@@ -173,7 +173,7 @@ def _width() -> int:
 
 
 def _wrap_words(line: str) -> str:
-    """Return a line wrapped to the terminal, but an indented one as it is: it is there to be copied."""
+    """Return a line wrapped to the terminal. Indented lines are commands to copy, and stay unchanged."""
     if line.startswith(" "):
         return line
     return textwrap.fill(line, _width(), break_long_words=False, break_on_hyphens=False)

@@ -80,7 +80,7 @@ class Corpus:
     def merge_rare(self, min_count: int) -> "Corpus":
         """Return the corpus with each character that occurs fewer than `min_count` times as the unknown character.
 
-        The fingerprint is still that of the text. Without rare characters, the corpus is returned as it is.
+        The fingerprint is still that of the text. Without rare characters, the corpus itself is returned.
         """
         points, counts = self.vocab.code_points, self.vocab.counts
         merged = (counts < min_count) | (points == UNKNOWN)
