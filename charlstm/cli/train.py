@@ -144,7 +144,7 @@ def _prepare_kernel(config: Config, request: TrainRequest) -> str:
     finally:
         timer.cancel()
     if config.train.kernel == "auto" and find_spec("numba") is None and not request.quiet:
-        say("Training is up to twice as fast with Numba: pip install 'charlstm[fast]'")
+        say("Training is up to twice as fast with Numba: pip install numba")
     return kernel
 
 

@@ -28,7 +28,7 @@ def choose_kernel(wanted: str, hidden_size: int) -> str:
     except Exception as error:  # a broken or old Numba, a cache that cannot be written: whatever it raises
         reason = " ".join(str(error).split()) or type(error).__name__
         if wanted == "numba":
-            message = f"numba does not work here ({reason}); install it with pip install 'charlstm[fast]'"
+            message = f"numba does not work here ({reason}); install it with pip install numba"
             raise UsageError(message, "kernel") from None
         if not isinstance(error, ModuleNotFoundError):
             warnings.warn(f"numba does not work here ({reason}); continuing with NumPy", stacklevel=2)

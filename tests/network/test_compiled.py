@@ -162,7 +162,7 @@ def test_auto_is_numpy_without_numba(without_numba):
 
 
 def test_numba_that_is_missing_is_refused_where_it_is_asked_for(without_numba):
-    with pytest.raises(UsageError, match=r"numba does not work here .* pip install 'charlstm\[fast\]'"):
+    with pytest.raises(UsageError, match=r"numba does not work here .* pip install numba"):
         choose_kernel("numba", 16)
 
 
