@@ -1,12 +1,16 @@
 """How the program reacts to SIGINT (Ctrl-C), SIGTERM and SIGHUP."""
 
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _ONE_REQUEST_S = 1.0  # `timeout` and shells send a signal twice, to a process and to its group
+_RETRY_S = 0.05
 
 
 class StoppedError(BaseException):
@@ -23,7 +27,10 @@ class StoppedError(BaseException):
 
 @contextmanager
 def as_exits() -> Iterator[None]:
-    """Turn the first signal into an exception, so that temporary files are removed."""
+    """Turn the first signal into an exception, so that temporary files are removed.
+
+    Python ignores an exception that is raised inside a callback of C or a finaliser. The signal is then sent again.
+    """
     received: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -31,8 +38,19 @@ def as_exits() -> Iterator[None]:
         if len(received) == 1:
             raise StoppedError(number)
 
-    with _handled_by(end):
-        yield
+    def repeat(ignored: Any) -> None:
+        if isinstance(ignored.exc_value, StoppedError):
+            received.clear()
+            threading.Timer(_RETRY_S, signal.raise_signal, [ignored.exc_value.number]).start()
+        else:
+            hook(ignored)
+
+    hook, sys.unraisablehook = sys.unraisablehook, repeat
+    try:
+        with _handled_by(end):
+            yield
+    finally:
+        sys.unraisablehook = hook
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The cores that this process may use, and the threads of BLAS."""
+"""The cores that this process may use, and the kernels and threads of BLAS."""
 
 import functools
 import math
@@ -18,6 +18,11 @@ def available_cores() -> int:
         return max(min(cores, math.ceil(int(quota) / int(period))), 1)
     except (OSError, ValueError):  # no cgroup, or "max"
         return cores
+
+
+def blas_architectures() -> set[str]:
+    """Return the processors that the kernels of the loaded BLAS libraries are made for, such as "Haswell"."""
+    return {blas.get("architecture", "") for blas in _blas().info()}
 
 
 def blas_threads(count: int) -> AbstractContextManager[Any]:

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_info
 
 from charlstm.arrays import Floats
+from charlstm.network.cores import blas_architectures
 
 _CACHE_LINE = 64  # bytes
 _PADDING = 16  # floats after a row: rows a power of two apart would compete for the same cache lines
@@ -33,7 +33,7 @@ _MIN_ROWS = 2  # a single row is multiplied by another routine, which sums in an
 @functools.cache
 def has_small_kernels() -> bool:
     """Return whether a loaded OpenBLAS has kernels for small products."""
-    return any(blas.get("architecture") in _SMALL_KERNELS for blas in threadpool_info())
+    return not _SMALL_KERNELS.isdisjoint(blas_architectures())
 
 
 def aligned(dtype: npt.DTypeLike, *shape: int) -> Floats:

@@ -286,7 +286,10 @@ def test_signal_leaves_no_partial_file(name, directory):
         while not list(directory.glob(".new.txt.*")):
             assert process.poll() is None
         process.send_signal(getattr(signal, name))
-        assert process.communicate(timeout=30)[1] == b""
+        try:
+            assert process.communicate(timeout=30)[1] == b""
+        finally:
+            process.kill()
     assert process.returncode == 128 + getattr(signal, name)
     assert sorted(os.listdir(directory)) == ["corpus.txt", "model.npz"]
 

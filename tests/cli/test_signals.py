@@ -1,5 +1,6 @@
 """Signals: a run that is interrupted is saved, and resumes as if never interrupted."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -161,6 +162,23 @@ def test_signal_raises_where_nothing_needs_saving():
     with pytest.raises(StoppedError) as stopped, as_exits():
         signal.raise_signal(signal.SIGTERM)
     assert stopped.value.number == signal.SIGTERM
+
+
+def test_signal_inside_a_callback_of_c_is_sent_again():
+    """Python ignores exceptions there, and the program would never stop."""
+    callback = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGTERM))
+    with as_exits():
+        callback()
+        with pytest.raises(StoppedError):
+            time.sleep(5)
+
+
+def test_other_exceptions_that_python_ignores_reach_the_hook_before(monkeypatch):
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: ignored.append(args.exc_type))
+    with as_exits():
+        ctypes.CFUNCTYPE(None)(lambda: 1 / 0)()
+    assert ignored == [ZeroDivisionError]
 
 
 def test_signals_are_collected_while_training():
