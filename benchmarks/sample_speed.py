@@ -20,7 +20,7 @@ import numpy as np
 from charlstm import LanguageModel, SamplingParams, corpus_from_text
 from charlstm.config.settings import ModelConfig
 from charlstm.network.char_lstm import init_network
-from charlstm.network.stepper import Stepper
+from charlstm.network.dispatch import make_stepper
 from charlstm.sampling.filters import choose
 
 V = 96
@@ -35,7 +35,7 @@ def charlstm_sample(H: int, L: int, B: int) -> Callable[[], object]:
         vocab = corpus_from_text("".join(map(chr, range(32, 32 + V)))).vocab
         text = LanguageModel(network, vocab).stream(length=10**12, temperature=1, seed=0)
         return lambda: list(islice(text, STEPS_PER_CALL))
-    stepper, state, params = Stepper(network, B), network.zero_state(B), SamplingParams(temperature=1)
+    stepper, state, params = make_stepper(network, B), network.zero_state(B), SamplingParams(temperature=1)
     ids = np.zeros(B, np.intp)
 
     def steps() -> None:

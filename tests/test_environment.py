@@ -22,7 +22,7 @@ def test_too_little_memory_is_reported_in_one_line(text_file, tmp_path):
 
         resource.setrlimit(resource.RLIMIT_AS, (1_000_000_000, 1_000_000_000))
 
-    large = ("--hidden-size", 16384, "--batch-size", 2, "--seq-len", 10, "--steps", 1, "--threads", 1)
+    large = ("--hidden-size", 16384, "--batch-size", 2, "--seq-len", 10, "--steps", 1, "--threads", 1, "-q")
     env = {"OPENBLAS_NUM_THREADS": "1"}
     done = charlstm("train", "corpus.txt", *large, cwd=tmp_path, preexec_fn=limit_memory, env=env)
     assert "not enough memory" in error_line(done, 1)

@@ -20,7 +20,7 @@ from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.summary import conclude, finish, introduce
 from charlstm.config.settings import LIMITS, Config
 from charlstm.errors import UsageError
-from charlstm.network.kernels import choose_kernel
+from charlstm.network.dispatch import choose_kernel
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import remove_stale, temporary_path
 from charlstm.storage.checkpoint import load_run

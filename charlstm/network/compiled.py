@@ -3,11 +3,11 @@
 The weights of a window are packed once into panels of 16 columns, so that a product reads them in order. A product of
 up to 6 rows and one panel is a tile of 12 vectors, which stay in registers: `_tile` emits it, since loops in Python do
 not compile to that. Sums are in another order than in NumPy, so results agree to rounding. The number of streams does
-not change the sums of a row.
+not change the sums of a row. `compiled_step` has the step of sampling.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -15,13 +15,13 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charlstm.arrays import Floats, IntArray
+from charlstm.arrays import Floats
 from charlstm.network.matmul import aligned
 from charlstm.network.recurrence import PANEL, LoadedInputs
 
 _LANES = 8  # floats in a vector; a panel has two
 _TILE_ROWS = 6  # 12 accumulators, 2 vectors of weights and an input: all 16 registers of AVX2
-_OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True}
+OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True}
 _HALF, _ONE = np.float32(0.5), np.float32(1)
 
 # Rational approximation of tanh with an error below 3e-7, with the coefficients of the Eigen library (ptanh_float).
@@ -42,25 +42,6 @@ _Q0, _Q1, _Q2, _Q3 = (
     np.float32(coefficient)
     for coefficient in (4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06)
 )
-
-
-def warm_up() -> None:
-    """Compile every loop, or load it from the cache."""
-    gates, states = np.zeros((4, 1, 1, PANEL), np.float32), np.zeros((2, 1, PANEL), np.float32)
-    w_h, ids = np.zeros((4 * PANEL, PANEL), np.float32), np.zeros((1, 1), np.intp)
-    loops = CompiledRecurrence(gates, states, states.copy())
-    for lookup in (None, (np.zeros((4, 2, PANEL), np.float32), ids)):
-        loops.forward(w_h, _Inputs(lookup))
-    loops.backward(w_h, np.zeros((1, 1, PANEL), np.float32), 1.0)
-
-
-class _Inputs(NamedTuple):
-    """Stands in for the inputs of a layer in `warm_up`."""
-
-    lookup: tuple[Floats, IntArray] | None
-
-    def add_to(self, z: Floats, t: int) -> None:
-        """Unused by the compiled loops."""
 
 
 class CompiledRecurrence:
@@ -89,10 +70,11 @@ class CompiledRecurrence:
 # ---- products
 
 
-def _tile(rows: int) -> Callable[..., None]:
-    """Return a function that adds the product of some rows [rows, K] and a panel [K, 16] to out [rows, 16].
+def _tile(rows: int, panels: int = 1) -> Callable[..., None]:
+    """Return a function that adds the product of some rows [rows, K] and panels [panels, K, 16] to out.
 
-    Its arguments are addresses and row lengths in floats: of the rows, of the panel, K, and of out.
+    Its arguments are addresses and row lengths in floats: of the rows, of the panels, K, and of out. Each sum is taken
+    in the order of K, so that a row's do not depend on the tile.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -110,24 +92,31 @@ def _tile(rows: int) -> Callable[..., None]:
             zeros = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
             return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
 
-        halves = [ir.Constant(i64, 4 * _LANES * half) for half in range(2)]
+        vectors = range(2 * panels)
+        offsets = [ir.Constant(i64, 4 * _LANES * v) for v in vectors]
+        panel_size = bytes_of(builder.mul(K, ir.Constant(i64, PANEL)))
+        bases = [builder.add(panel, builder.mul(panel_size, ir.Constant(i64, n))) for n in range(panels)]
         starts = [builder.add(rows_at, builder.mul(bytes_of(row_length), ir.Constant(i64, r))) for r in range(rows)]
         outs = [builder.add(out, builder.mul(bytes_of(out_length), ir.Constant(i64, r))) for r in range(rows)]
-        cells = [[pointer(start, half, vector) for half in halves] for start in outs]
-        sums = [[cgutils.alloca_once(builder, vector) for _ in halves] for _ in range(rows)]
+        cells = [[pointer(start, offset, vector) for offset in offsets] for start in outs]
+        sums = [[cgutils.alloca_once(builder, vector) for _ in vectors] for _ in range(rows)]
         for r in range(rows):
-            for v in range(2):
+            for v in vectors:
                 builder.store(builder.load(cells[r][v], align=4), sums[r][v])
         with cgutils.for_range(builder, K) as loop:
-            at = builder.add(panel, builder.mul(loop.index, ir.Constant(i64, 4 * PANEL)))
-            weights = [builder.load(pointer(at, half, vector), align=4) for half in halves]
+            at = builder.mul(loop.index, ir.Constant(i64, 4 * PANEL))
+            weights = [
+                builder.load(pointer(builder.add(base, at), half, vector), align=4)
+                for base in bases
+                for half in offsets[:2]
+            ]
             for r in range(rows):
                 x = splat(builder.load(pointer(starts[r], bytes_of(loop.index), ir.FloatType())))
-                for v in range(2):
+                for v in vectors:
                     product = builder.fmul(x, weights[v], flags=("contract",))
                     builder.store(builder.fadd(builder.load(sums[r][v]), product, flags=("contract",)), sums[r][v])
         for r in range(rows):
-            for v in range(2):
+            for v in vectors:
                 builder.store(builder.load(sums[r][v]), cells[r][v], align=4)
         return context.get_dummy_value()
 
@@ -139,37 +128,48 @@ def _tile(rows: int) -> Callable[..., None]:
 
 
 _tile_1, _tile_2, _tile_3, _tile_4, _tile_5, _tile_6 = (_tile(rows) for rows in range(1, _TILE_ROWS + 1))
+_wide_tile_1, _wide_tile_2 = _tile(1, panels=4), _tile(2, panels=2)  # enough sums for both units of a core
 
 
-@njit(cache=True, **_OPTIONS)
-def _add_product(rows, B, panels, H, out):
-    """Add `rows @ w` to out [B, H], given rows [B, H] and the panels of w [H / 16, H, 16], all by their addresses."""
-    for panel in range(H // PANEL):
-        w, z, b = panels + 4 * panel * H * PANEL, out + 4 * panel * PANEL, 0
+@njit(cache=True, **OPTIONS)
+def add_product(rows, B, K, panels, N, out):
+    """Add `rows @ w` to out [B, N], given rows [B, K] and the panels of w [N / 16, K, 16], all by their addresses."""
+    panel, last = 0, N // PANEL
+    while panel < last:
+        w, z, b = panels + 4 * panel * K * PANEL, out + 4 * panel * PANEL, 0
+        if B == 1 and panel + 4 <= last:
+            _wide_tile_1(rows, K, w, K, z, N)
+            panel += 4
+            continue
+        if B == 2 and panel + 2 <= last:
+            _wide_tile_2(rows, K, w, K, z, N)
+            panel += 2
+            continue
         while b < B:
             left = B - b
-            x, y = rows + 4 * b * H, z + 4 * b * H
+            x, y = rows + 4 * b * K, z + 4 * b * N
             if left == 6 or left > 9:
-                _tile_6(x, H, w, H, y, H)
+                _tile_6(x, K, w, K, y, N)
                 b += 6
             elif left == 5 or left == 9:
-                _tile_5(x, H, w, H, y, H)
+                _tile_5(x, K, w, K, y, N)
                 b += 5
             elif left >= 4:
-                _tile_4(x, H, w, H, y, H)
+                _tile_4(x, K, w, K, y, N)
                 b += 4
             elif left == 3:
-                _tile_3(x, H, w, H, y, H)
+                _tile_3(x, K, w, K, y, N)
                 b += 3
             elif left == 2:
-                _tile_2(x, H, w, H, y, H)
+                _tile_2(x, K, w, K, y, N)
                 b += 2
             else:
-                _tile_1(x, H, w, H, y, H)
+                _tile_1(x, K, w, K, y, N)
                 b += 1
+        panel += 1
 
 
-@njit(cache=True, **_OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _pack(w_h, forward, backward):
     """Copy w_h [4, H, H] into panels [4, H / 16, H, 16], transposed and halved for i, f and o in `forward`."""
     _, H, _ = w_h.shape
@@ -188,7 +188,7 @@ def _pack(w_h, forward, backward):
 # ---- the cell
 
 
-@njit(inline="always", **_OPTIONS)
+@njit(inline="always", **OPTIONS)
 def _tanh(x):
     x = _TANH_LIMIT if x > _TANH_LIMIT else x  # not min, which may drop a NaN
     x = -_TANH_LIMIT if x < -_TANH_LIMIT else x
@@ -197,8 +197,8 @@ def _tanh(x):
     return p / (((_Q3 * s + _Q2) * s + _Q1) * s + _Q0)
 
 
-@njit(cache=True, **_OPTIONS)
-def _activate(g, i, f, o, c_prev, c, h):
+@njit(cache=True, **OPTIONS)
+def activate(g, i, f, o, c_prev, c, h):
     """Replace pre-activations, halved for i, f and o, by gates; write c and h. See `recurrence.cell`."""
     for n in range(len(g)):
         g_n = _tanh(g[n])
@@ -208,7 +208,7 @@ def _activate(g, i, f, o, c_prev, c, h):
         h[n] = o_n * _tanh(c_n)
 
 
-@njit(cache=True, **_OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _propagate(g, i, f, o, c_prev, c, dh_above, dh_next, dc):
     """Replace gates by dz and dc by dc_next, and set dh_next to zero. See `LSTMLayer.backward`."""
     for n in range(len(g)):
@@ -224,7 +224,7 @@ def _propagate(g, i, f, o, c_prev, c, dh_above, dh_next, dc):
         dh_next[n] = 0
 
 
-@njit(cache=True, **_OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _clip(values, limit):
     for n in range(len(values)):
         values[n] = max(min(values[n], limit), -limit)
@@ -233,24 +233,24 @@ def _clip(values, limit):
 # ---- the loops
 
 
-@njit(cache=True, **_OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _step(t, panels, h, c, gates):
     """Compute step t, whose gates hold `x[t] @ w_x.T + b`."""
     _, T, B, H = gates.shape
     for gate in range(4):
         w, z = panels.ctypes.data + 4 * gate * H * H, gates.ctypes.data + 4 * (gate * T + t) * B * H
-        _add_product(h.ctypes.data + 4 * t * B * H, B, w, H, z)
+        add_product(h.ctypes.data + 4 * t * B * H, B, H, w, H, z)
     g, i, f, o = gates[0, t], gates[1, t], gates[2, t], gates[3, t]
-    _activate(g.ravel(), i.ravel(), f.ravel(), o.ravel(), c[t].ravel(), c[t + 1].ravel(), h[t + 1].ravel())
+    activate(g.ravel(), i.ravel(), f.ravel(), o.ravel(), c[t].ravel(), c[t + 1].ravel(), h[t + 1].ravel())
 
 
-@njit(cache=True, **_OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _forward(panels, h, c, gates):
     for t in range(gates.shape[1]):
         _step(t, panels, h, c, gates)
 
 
-@njit(cache=True, **_OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _forward_ids(by_id, ids, panels, h, c, gates):
     _, T, B, _ = gates.shape
     for t in range(T):
@@ -260,7 +260,7 @@ def _forward_ids(by_id, ids, panels, h, c, gates):
         _step(t, panels, h, c, gates)
 
 
-@njit(cache=True, **_OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _backward(panels, dh_above, c, gates, dh_next, dc, clip_error):
     _, T, B, H = gates.shape
     dh_next[:] = 0
@@ -271,7 +271,7 @@ def _backward(panels, dh_above, c, gates, dh_next, dc, clip_error):
         _propagate(g, i, f, o, before, after, dh, dh_next.ravel(), dc.ravel())
         for gate in range(4):
             w, dz = panels.ctypes.data + 4 * gate * H * H, gates.ctypes.data + 4 * (gate * T + t) * B * H
-            _add_product(dz, B, w, H, dh_next.ctypes.data)
+            add_product(dz, B, H, w, H, dh_next.ctypes.data)
         if clip_error:
             _clip(dh_next.ravel(), clip_error)
             _clip(dc.ravel(), clip_error)

@@ -1,5 +1,7 @@
 """The network one character at a time, for sampling, where every microsecond of a step counts."""
 
+from typing import NamedTuple, Protocol
+
 import numpy as np
 
 from charlstm.arrays import Floats, IntArray
@@ -8,37 +10,57 @@ from charlstm.network.matmul import batch_invariant_matmul
 from charlstm.network.recurrence import Gates, cell
 
 
-class Stepper:
-    """Reads one character per stream and predicts the next. The result of a stream does not depend on the others.
-
-    The weights are copied into the layout that is fastest for few streams: the biases of the first layer are added to
-    its input columns, the weights of both inputs of a layer are joined, and those of the gates i, f, o are halved, as
-    `cell` expects.
-
-    Args:
-        network: later changes of its weights have no effect.
-        batch_size: B.
-        never: an id that is never predicted: its logits are minus infinity.
-    """
-
-    def __init__(self, network: CharLSTM, batch_size: int = 1, never: int | None = None) -> None:
-        params, H = network.params, network.config.hidden_size
-        gate_scale = np.where(np.arange(4 * H) < H, 1, 0.5).astype(params["b_out"].dtype)
-        self._by_id = np.multiply(params["layer0.w_x"].T + params["layer0.b"], gate_scale, order="C")  # [V, 4H]
-        self._products = [batch_invariant_matmul(params["layer0.w_h"].T * gate_scale, batch_size)]
-        self._biases = []
-        for layer in range(1, network.config.num_layers):
-            both = np.concatenate([params[f"layer{layer}.w_x"], params[f"layer{layer}.w_h"]], axis=1).T  # [2H, 4H]
-            self._products.append(batch_invariant_matmul(both * gate_scale, batch_size))
-            self._biases.append(params[f"layer{layer}.b"] * gate_scale)
-        self._output = batch_invariant_matmul(params["w_out"].T, batch_size)
-        self._b_out = params["b_out"].copy()
-        if never is not None:
-            self._b_out[never] = -np.inf
-        self._use_streams(batch_size)
+class Stepper(Protocol):
+    """Reads one character per stream and predicts the next. The result of a stream does not depend on the others."""
 
     def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:
         """Read ids [B]; return the logits of the next characters [B, V] and the new state."""
+
+    def logits(self, state: State) -> Floats:
+        """Return the logits of the next characters [B, V] in a state."""
+
+
+class StepWeights(NamedTuple):
+    """Copies of the weights as a step reads them: transposed, and halved for the gates i, f and o."""
+
+    by_id: Floats  # what an id adds to the first layer, with its bias [V, 4H]
+    w_h: list[Floats]  # of each layer [H, 4H]
+    w_x: list[Floats]  # of each layer but the first [H, 4H]
+    b: list[Floats]  # of each layer but the first [4H]
+    w_out: Floats  # [H, V]
+    b_out: Floats  # [V]
+
+    @classmethod
+    def of(cls, network: CharLSTM, never: int | None) -> "StepWeights":
+        """Return the weights of a network; the logits of the id `never` are minus infinity."""
+        params, H = network.params, network.config.hidden_size
+        layers = range(network.config.num_layers)
+        scale = np.where(np.arange(4 * H) < H, 1, 0.5).astype(params["b_out"].dtype)
+        b_out = params["b_out"].copy()
+        if never is not None:
+            b_out[never] = -np.inf
+        return cls(
+            by_id=np.multiply(params["layer0.w_x"].T + params["layer0.b"], scale, order="C"),
+            w_h=[params[f"layer{layer}.w_h"].T * scale for layer in layers],
+            w_x=[params[f"layer{layer}.w_x"].T * scale for layer in layers[1:]],
+            b=[params[f"layer{layer}.b"] * scale for layer in layers[1:]],
+            w_out=params["w_out"].T.copy(),
+            b_out=b_out,
+        )
+
+
+class NumpyStepper:
+    """The step as NumPy calls; see `Stepper`. The weights of both inputs of a layer are joined."""
+
+    def __init__(self, weights: StepWeights, batch_size: int) -> None:
+        self._by_id, self._biases, self._b_out = weights.by_id, weights.b, weights.b_out
+        first, *others = weights.w_h
+        joined = [np.concatenate(both) for both in zip(weights.w_x, others, strict=True)]  # [2H, 4H] each
+        self._products = [batch_invariant_matmul(matrix, batch_size) for matrix in (first, *joined)]
+        self._output = batch_invariant_matmul(weights.w_out, batch_size)
+        self._use_streams(batch_size)
+
+    def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:
         if len(ids) != len(self._z[0]):
             self._use_streams(len(ids))
         after = State(np.empty_like(state.h), np.empty_like(state.c))
@@ -53,7 +75,6 @@ class Stepper:
         return self.logits(after), after
 
     def logits(self, state: State) -> Floats:
-        """Return the logits of the next characters [B, V] in a state."""
         top = state.h[-1]
         self._output(top)
         return self._output.out[: len(top)] + self._b_out

@@ -10,6 +10,7 @@ import numpy as np
 from charlstm.arrays import Bools, Float64s, Floats, Ids, IntArray
 from charlstm.errors import CharlstmError, UsageError, quote
 from charlstm.network.char_lstm import CharLSTM, State
+from charlstm.network.dispatch import make_stepper
 from charlstm.network.stepper import Stepper
 from charlstm.sampling.constraints import Constraint, MatchPattern, NoCopy, RepetitionPenalty
 from charlstm.sampling.filters import choose, distribution, log_softmax
@@ -46,7 +47,7 @@ class Prefix:
             state = self.network.read(ids[start : start + _PRIME_WINDOW].astype(np.intp)[:, None], state)
         if not len(ids):
             return self
-        logits = Stepper(self.network, never=self.vocab.unknown_id).logits(state)
+        logits = make_stepper(self.network, never=self.vocab.unknown_id).logits(state)
         return Prefix(self.network, self.vocab, np.append(self.ids, ids), state, logits)
 
 
@@ -176,7 +177,7 @@ class Sampler:
 
     def stepper(self, batch_size: int) -> Stepper:
         """Return what reads one character of each text at a time."""
-        return Stepper(self._network, batch_size, never=self.vocab.unknown_id)
+        return make_stepper(self._network, batch_size, never=self.vocab.unknown_id)
 
     def stream(self, prefix: Prefix, rng: np.random.Generator, detector: StopDetector | None = None) -> Iterator[str]:
         """Yield a text as it is generated.

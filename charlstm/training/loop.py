@@ -13,7 +13,7 @@ from charlstm.config.settings import Config, TrainConfig
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.char_lstm import State, init_network
 from charlstm.network.cores import available_cores
-from charlstm.network.kernels import choose_kernel
+from charlstm.network.dispatch import choose_kernel
 from charlstm.network.parallel import DataParallel
 from charlstm.optim import Optimizer, clip_by_global_norm, learning_rate_at, update_ema
 from charlstm.sampling.language_model import LanguageModel

@@ -1,6 +1,5 @@
 """Numba's kernel: held to NumPy's, to the reference and to PyTorch's precision, and replaced where it does not work."""
 
-import importlib
 import sys
 import warnings
 from itertools import islice
@@ -17,7 +16,7 @@ from charlstm import CharlstmError, load_run, train
 from charlstm.config.settings import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.network.char_lstm import init_network
-from charlstm.network.kernels import choose_kernel
+from charlstm.network.dispatch import choose_kernel
 from charlstm.network.layers import LSTMLayer
 from charlstm.text.batches import Window
 
@@ -170,7 +169,7 @@ def test_broken_numba_is_reported_and_replaced(monkeypatch):
     def fail():
         raise RuntimeError("cannot cache function: no locator available")
 
-    monkeypatch.setattr(importlib.import_module("charlstm.network.compiled"), "warm_up", fail)
+    monkeypatch.setattr("charlstm.network.dispatch._compile", fail)
     with pytest.warns(UserWarning, match=r"numba does not work here \(cannot cache .*\); continuing with NumPy"):
         assert choose_kernel("auto", 16) == "numpy"
 

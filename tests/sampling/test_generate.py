@@ -14,8 +14,8 @@ from charlstm.config.settings import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.network import matmul
 from charlstm.network.char_lstm import init_network
+from charlstm.network.dispatch import make_stepper
 from charlstm.network.evaluation import evaluate
-from charlstm.network.stepper import Stepper
 from charlstm.sampling.filters import softmax
 from charlstm.sampling.generate import Sample, StopDetector
 from charlstm.text.vocab import UnknownCharactersError
@@ -82,7 +82,7 @@ def test_text_starts_like_a_line(trained):
     network, vocab = trained.model.network, trained.model.vocab
     state = network.read(vocab.encode("\n").astype(np.intp)[:, None], network.zero_state(1))
     first = [sample.text for sample in generate_batch(trained.model, range(2000), length=1)]
-    assert_frequencies(first, vocab.characters, softmax(Stepper(network).logits(state)[0]))
+    assert_frequencies(first, vocab.characters, softmax(make_stepper(network).logits(state)[0]))
 
 
 def test_without_newlines_first_character_is_drawn_by_frequency():
@@ -118,7 +118,7 @@ def test_step_is_bit_identical_for_any_number_of_streams(hidden_size, num_layers
     ids = rng.integers(0, 65, (5, 64))
 
     def logits_of(streams):
-        stepper, state, logits = Stepper(network, len(streams)), network.zero_state(len(streams)), []
+        stepper, state, logits = make_stepper(network, len(streams)), network.zero_state(len(streams)), []
         for row in ids[:, streams]:
             after, state = stepper.step(row, state)
             logits.append(after)

@@ -24,7 +24,7 @@ from storage_helpers import (
 
 from charlstm import CharlstmError, Run, load, load_run
 from charlstm.errors import UsageError
-from charlstm.network.stepper import Stepper
+from charlstm.network.dispatch import make_stepper
 
 DIRECTORY_ERROR = os.strerror(errno.EISDIR if os.name == "posix" else errno.EACCES)
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -133,7 +133,7 @@ def test_another_program_reads_the_file_with_numpy_alone(half, half_file):
     names: dict[str, Any] = {"path": half_file, "text": "1 times 2"}
     exec(compile(program, "docs/format.md", "exec"), names)
     network, vocab = half.model.network, half.model.vocab
-    state, stepper = network.zero_state(1), Stepper(network)
+    state, stepper = network.zero_state(1), make_stepper(network)
     for character in "1 times 2":
         logits, state = stepper.step(vocab.encode(character), state)
     p = np.exp(logits[0].astype(float))
