@@ -1,9 +1,9 @@
 """What the benchmarks share: the description of the machine, measurements in turns, whole commands, and tables.
 
 Timings drift from minute to minute, so whatever is compared takes turns. Speeds are compared in separate processes,
-which do not disturb one another: a program calls `serve` in its workers, and `measure` to run them. OpenBLAS and
-PyTorch choose kernels that suit the processor, so environment variables that impose others on OpenBLAS, such as
-OPENBLAS_CORETYPE, are dropped by default. Needs POSIX; the memory of several processes is measured on Linux only.
+which do not disturb one another: a program calls `serve` in its workers, and `measure` to run them. Libraries
+choose kernels that suit the processor; `--avx2` makes all of them do without AVX-512, and says which ones they chose.
+Needs POSIX; the memory of several processes is measured on Linux only.
 """
 
 import importlib.metadata
@@ -37,8 +37,34 @@ _Result = TypeVar("_Result")
 # ---- the machine
 
 
+# What keeps each library from using AVX-512. NumPy's variable depends on its version.
+_AVX2 = {
+    "OPENBLAS_CORETYPE": "Haswell",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+avx2,+fma",
+}
+_PRINT_NUMPY_TARGETS = "import numpy._core._multiarray_umath as m; print(*m.__cpu_dispatch__)"
+# Prints what each library has chosen, in the environment that it inherits.
+_PRINT_KERNELS = """
+import importlib.util, numpy, threadpoolctl
+import numpy._core._multiarray_umath as numpy_core
+print("OpenBLAS", *sorted({blas["architecture"] for blas in threadpoolctl.threadpool_info() if "architecture" in blas}))
+print("NumPy", *[name for name in numpy_core.__cpu_dispatch__ if numpy_core.__cpu_features__[name]][-1:])
+if importlib.util.find_spec("numba"):
+    from numba.core.registry import cpu_target
+    name, features = cpu_target.target_context.codegen().magic_tuple()[1:]
+    print("Numba", name, "with AVX-512" if "+avx512f" in features else "without AVX-512")
+if importlib.util.find_spec("torch"):
+    import torch
+    print("PyTorch", torch.backends.cpu.get_cpu_capability())
+"""
+
+
 def describe_machine(env: Mapping[str, str] | None = None, *packages: str) -> str:
-    """Return the processor, the kernels that OpenBLAS uses in an environment, and the versions, in one line."""
+    """Return the processor, the kernels that libraries use in an environment, and the versions."""
     try:
         info = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -48,22 +74,24 @@ def describe_machine(env: Mapping[str, str] | None = None, *packages: str) -> st
         model[1] if model else platform.processor() or platform.machine(),
         f"{available_cores()} cores",
         "AVX-512" if "avx512f" in info else "no AVX-512" if info else "AVX-512 unknown",
-        f"OpenBLAS {_find_kernels(env) or 'not used'}",
         f"Python {platform.python_version()}",
         *(f"{package} {importlib.metadata.version(package)}" for package in ("NumPy", *packages)),
         f"charlstm {charlstm.__version__}",
     ]
-    return ", ".join(parts)
+    return f"{', '.join(parts)}\nkernels: {', '.join(_run_python(_PRINT_KERNELS, env).splitlines())}"
 
 
-def _find_kernels(env: Mapping[str, str] | None) -> str:
-    program = "import numpy, threadpoolctl as t; print(*(blas.get('architecture') for blas in t.threadpool_info()))"
-    return subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True).stdout.strip()
+def environment(avx2: bool) -> dict[str, str]:
+    """Return the environment, with or without the use of AVX-512, whatever its own variables say."""
+    env = {name: value for name, value in os.environ.items() if name not in (*_AVX2, "NPY_DISABLE_CPU_FEATURES")}
+    if not avx2:
+        return env
+    targets = [name for name in _run_python(_PRINT_NUMPY_TARGETS, env).split() if name > "X86_V3" or "AVX512" in name]
+    return env | _AVX2 | {"NPY_DISABLE_CPU_FEATURES": " ".join(targets)}
 
 
-def clean_environment(keep: bool) -> dict[str, str]:
-    """Return the environment, without OpenBLAS's variables unless `keep` is set."""
-    return {name: value for name, value in os.environ.items() if keep or not name.startswith("OPENBLAS_")}
+def _run_python(program: str, env: Mapping[str, str] | None) -> str:
+    return subprocess.run([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 # ---- turns
@@ -275,7 +303,7 @@ def turn_options(rounds: int, seconds: float) -> Callable[[_Command], _Command]:
     return _add_options(
         click.option("--rounds", default=rounds, show_default=True, help="Turns of each worker."),
         click.option("--seconds", default=seconds, show_default=True, help="Length of a turn."),
-        click.option("--keep-environment", is_flag=True, help="Keep the environment variables of OpenBLAS."),
+        click.option("--avx2", is_flag=True, help="Keep all libraries from using AVX-512."),
     )
 
 

@@ -28,9 +28,10 @@ SHAPES: list[tuple[int, ...]] = [(H, L, B) for B in (1, 64) for L in (1, 2) for 
 STEPS_PER_CALL = 20
 
 
-def charlstm_sample(H: int, L: int, B: int) -> Callable[[], object]:
+def charlstm_sample(H: int, L: int, B: int, kernel: str = "numpy") -> Callable[[], object]:
     rng = np.random.default_rng(0)
     network = init_network(ModelConfig(hidden_size=H, num_layers=L), V, rng)
+    network.kernel = kernel
     if B == 1:
         vocab = corpus_from_text("".join(map(chr, range(32, 32 + V)))).vocab
         text = LanguageModel(network, vocab).stream(length=10**12, temperature=1, seed=0)
@@ -68,17 +69,23 @@ def pytorch_sample(H: int, L: int, B: int) -> Callable[[], object]:
     return steps
 
 
-SAMPLERS = {"charlstm": charlstm_sample, "pytorch": pytorch_sample}
+SAMPLERS: dict[str, Callable[[int, int, int], Callable[[], object]]] = {
+    "charlstm": charlstm_sample,
+    "numba": partial(charlstm_sample, kernel="numba"),
+    "pytorch": pytorch_sample,
+}
 
 
 def compare_with_pytorch(shapes: list[tuple[int, ...]], turns: harness.Turns) -> None:
-    print(f"{harness.describe_machine(turns.env, 'torch')}\nV {V}, characters per second")
-    columns = {"charlstm": ",.0f", "PyTorch": ",.0f", "charlstm/PyTorch": ".2f", "range of ratios": "s"}
-    table = harness.Table(dict.fromkeys("HLB", "d") | columns)
+    print(f"{harness.describe_machine(turns.env, 'torch', 'numba')}\nV {V}, characters per second")
+    speeds = dict.fromkeys(("NumPy", "numba", "PyTorch"), ",.0f")
+    ratios = {"NumPy/PyTorch": ".2f", "range": "s", "numba/PyTorch": ".2f", "range of ratios": "s"}
+    table = harness.Table(dict.fromkeys("HLB", "d") | speeds | ratios)
     for shape in shapes:
         times = harness.measure({kind: harness.Worker(__file__, kind, shape) for kind in SAMPLERS}, turns)
-        speeds = [shape[-1] * STEPS_PER_CALL / statistics.median(times[kind]) for kind in SAMPLERS]
-        table.row(*shape, *speeds, *harness.compare(times["pytorch"], times["charlstm"]))
+        medians = [shape[-1] * STEPS_PER_CALL / statistics.median(times[kind]) for kind in SAMPLERS]
+        compared = [harness.compare(times["pytorch"], times[kind]) for kind in ("charlstm", "numba")]
+        table.row(*shape, *medians, *(value for pair in compared for value in pair))
 
 
 def measure_commands(rounds: int, env: dict[str, str]) -> None:
@@ -104,7 +111,7 @@ def measure_commands(rounds: int, env: dict[str, str]) -> None:
 def main(
     rounds: int,
     seconds: float,
-    keep_environment: bool,
+    avx2: bool,
     shapes: list[tuple[int, ...]],
     baseline: Path | None,
     worker: tuple[str, ...] | None,
@@ -116,7 +123,7 @@ def main(
     if worker:
         harness.serve(SAMPLERS[worker[0]](*map(int, worker[1:])))
         return
-    turns = harness.Turns(rounds, seconds, harness.clean_environment(keep_environment))
+    turns = harness.Turns(rounds, seconds, harness.environment(avx2))
     if baseline:
         call = f"{STEPS_PER_CALL} characters of each text"
         harness.compare_with_baseline(__file__, call, "HLB", shapes or SHAPES, baseline, turns)

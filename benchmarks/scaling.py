@@ -77,9 +77,9 @@ def draw(path: str, by_size: list[tuple[str, int, float]], by_corpus: list[tuple
 @harness.turn_options(rounds=3, seconds=0.4)
 @click.option("--megabytes", default="1,10,100,1000", show_default=True, help="Sizes of the corpora.")
 @click.option("--picture", help="Draw a picture, for example docs/scaling.svg.")
-def main(rounds: int, seconds: float, keep_environment: bool, megabytes: str, picture: str | None) -> None:
+def main(rounds: int, seconds: float, avx2: bool, megabytes: str, picture: str | None) -> None:
     """Measure how time and memory grow."""
-    turns = harness.Turns(rounds, seconds, harness.clean_environment(keep_environment))
+    turns = harness.Turns(rounds, seconds, harness.environment(avx2))
     print(harness.describe_machine(turns.env))
     print(f"\nV 96; the fixed sizes are {', '.join(f'{name} {size}' for name, size in BASE.items())}")
     table = harness.Table({"size": "d", "µs per character": ".2f"}, labels=NAMES.values())

@@ -153,7 +153,7 @@ def compare_with_pytorch(shapes: list[tuple[int, ...]], turns: harness.Turns) ->
 def main(
     rounds: int,
     seconds: float,
-    keep_environment: bool,
+    avx2: bool,
     shapes: list[tuple[int, ...]],
     baseline: Path | None,
     worker: tuple[str, ...] | None,
@@ -162,7 +162,7 @@ def main(
     if worker:
         harness.serve(STEPS[worker[0]](*map(int, worker[1:])))
         return
-    turns = harness.Turns(rounds, seconds, harness.clean_environment(keep_environment))
+    turns = harness.Turns(rounds, seconds, harness.environment(avx2))
     if baseline:
         harness.compare_with_baseline(__file__, "training step", "HLBT", shapes or SHAPES, baseline, turns)
     else:

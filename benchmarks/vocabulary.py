@@ -54,12 +54,12 @@ def count_parameters(V: int) -> int:
 @click.command()
 @harness.turn_options(rounds=5, seconds=1.0)
 @click.option("--worker", nargs=2, hidden=True)
-def main(rounds: int, seconds: float, keep_environment: bool, worker: tuple[str, str] | None) -> None:
+def main(rounds: int, seconds: float, avx2: bool, worker: tuple[str, str] | None) -> None:
     """Measure the speed of training at several sizes of the vocabulary."""
     if worker:
         harness.serve(KINDS[worker[0]](int(worker[1])))
         return
-    turns = harness.Turns(rounds, seconds, harness.clean_environment(keep_environment))
+    turns = harness.Turns(rounds, seconds, harness.environment(avx2))
     print(f"{harness.describe_machine(turns.env)}\n{H} units, {B} streams, windows of {T} characters")
     table = harness.Table(COLUMNS)
     for V in SIZES:
