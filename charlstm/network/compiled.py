@@ -1,9 +1,9 @@
 """The loops over time, compiled by Numba: the same equations as in `recurrence`, for float32.
 
-The weights of a window are packed once into panels of 16 columns, so that a product reads them in order. A product of
-up to 6 rows and one panel is a tile of 12 vectors, which stay in registers: `_tile` emits it, since loops in Python do
-not compile to that. Sums are in another order than in NumPy, so results agree to rounding. The number of streams does
-not change the sums of a row. `compiled_step` has the step of sampling.
+The weights of a window are packed once into panels of a few columns, so that a product reads them in order. The
+product of a few rows and one panel is a tile of vectors, which stay in registers: `_tile` emits it, since loops in
+Python do not compile to that. Sums are in another order than in NumPy, so results agree to rounding. The number of
+streams does not change the sums of a row. `compiled_step` has the step of sampling.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,17 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from charlstm.arrays import Floats
 from charlstm.network.matmul import aligned
-from charlstm.network.recurrence import PANEL, LoadedInputs
+from charlstm.network.recurrence import LoadedInputs
 
-_LANES = 8  # floats in a vector; a panel has two
-_TILE_ROWS = 6  # 12 accumulators, 2 vectors of weights and an input: all 16 registers of AVX2
+_HAS_AVX512 = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
+_LANES = 16 if _HAS_AVX512 else 8  # floats in a vector
+_TILE_ROWS = 12 if _HAS_AVX512 else 6  # with two vectors each, they leave room for weights in 32 or 16 registers
+PANEL = 2 * _LANES  # columns
 OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True}
 _HALF, _ONE = np.float32(0.5), np.float32(1)
 
@@ -70,113 +73,104 @@ class CompiledRecurrence:
 # ---- products
 
 
-def _tile(rows: int, panels: int = 1) -> Callable[..., None]:
-    """Return a function that adds the product of some rows [rows, K] and panels [panels, K, 16] to out.
+def _tile(max_rows: int, panels: int = 1) -> Callable[..., None]:
+    """Return a function that adds the product of 1 to `max_rows` rows [rows, K] and panels [panels, K, PANEL] to out.
 
-    Its arguments are addresses and row lengths in floats: of the rows, of the panels, K, and of out. Each sum is taken
-    in the order of K, so that a row's do not depend on the tile.
+    Its arguments are the number of rows, then addresses and row lengths in floats: of the rows, of the panels, K, and
+    of out. Each sum is taken in the order of K, so that it does not depend on the number of rows.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        rows_at, row_length, panel, K, out, out_length = arguments
-        i64, vector = ir.IntType(64), ir.VectorType(ir.FloatType(), _LANES)
-
-        def bytes_of(floats: Any) -> Any:
-            return builder.mul(floats, ir.Constant(i64, 4))
-
-        def pointer(address: Any, offset: Any, kind: Any) -> Any:
-            return builder.inttoptr(builder.add(address, offset), kind.as_pointer())
-
-        def splat(value: Any) -> Any:
-            single = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
-            return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
-
-        vectors = range(2 * panels)
-        offsets = [ir.Constant(i64, 4 * _LANES * v) for v in vectors]
-        panel_size = bytes_of(builder.mul(K, ir.Constant(i64, PANEL)))
-        bases = [builder.add(panel, builder.mul(panel_size, ir.Constant(i64, n))) for n in range(panels)]
-        starts = [builder.add(rows_at, builder.mul(bytes_of(row_length), ir.Constant(i64, r))) for r in range(rows)]
-        outs = [builder.add(out, builder.mul(bytes_of(out_length), ir.Constant(i64, r))) for r in range(rows)]
-        cells = [[pointer(start, offset, vector) for offset in offsets] for start in outs]
-        sums = [[cgutils.alloca_once(builder, vector) for _ in vectors] for _ in range(rows)]
-        for r in range(rows):
-            for v in vectors:
-                builder.store(builder.load(cells[r][v], align=4), sums[r][v])
-        with cgutils.for_range(builder, K) as loop:
-            at = builder.mul(loop.index, ir.Constant(i64, 4 * PANEL))
-            weights = [
-                builder.load(pointer(builder.add(base, at), half, vector), align=4)
-                for base in bases
-                for half in offsets[:2]
-            ]
-            for r in range(rows):
-                x = splat(builder.load(pointer(starts[r], bytes_of(loop.index), ir.FloatType())))
-                for v in vectors:
-                    product = builder.fmul(x, weights[v], flags=("contract",))
-                    builder.store(builder.fadd(builder.load(sums[r][v]), product, flags=("contract",)), sums[r][v])
-        for r in range(rows):
-            for v in vectors:
-                builder.store(builder.load(sums[r][v]), cells[r][v], align=4)
+        rows, *operands = arguments
+        for count in range(1, max_rows + 1):
+            with builder.if_then(builder.icmp_signed("==", rows, ir.Constant(rows.type, count))):
+                _emit_tile(builder, count, panels, *operands)
         return context.get_dummy_value()
 
     @intrinsic
-    def tile(typingctx, rows_at, row_length, panel, K, out, out_length):
-        return types.void(*[types.intp] * 6), codegen
+    def tile(typingctx, rows, rows_at, row_length, panel, K, out, out_length):
+        return types.void(*[types.intp] * 7), codegen
 
     return tile
 
 
-_tile_1, _tile_2, _tile_3, _tile_4, _tile_5, _tile_6 = (_tile(rows) for rows in range(1, _TILE_ROWS + 1))
-_wide_tile_1, _wide_tile_2 = _tile(1, panels=4), _tile(2, panels=2)  # enough sums for both units of a core
+def _emit_tile(
+    builder: Any, rows: int, panels: int, rows_at: Any, row_length: Any, panel: Any, K: Any, out: Any, out_length: Any
+) -> None:
+    """Emit a loop over K with all sums in registers."""
+    i64, vector = ir.IntType(64), ir.VectorType(ir.FloatType(), _LANES)
+
+    def bytes_of(floats: Any) -> Any:
+        return builder.mul(floats, ir.Constant(i64, 4))
+
+    def pointer(address: Any, offset: Any, kind: Any) -> Any:
+        return builder.inttoptr(builder.add(address, offset), kind.as_pointer())
+
+    def splat(value: Any) -> Any:
+        single = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
+        return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
+
+    vectors = range(panels * PANEL // _LANES)
+    offsets = [ir.Constant(i64, 4 * _LANES * v) for v in vectors]
+    panel_size = bytes_of(builder.mul(K, ir.Constant(i64, PANEL)))
+    bases = [builder.add(panel, builder.mul(panel_size, ir.Constant(i64, n))) for n in range(panels)]
+    starts = [builder.add(rows_at, builder.mul(bytes_of(row_length), ir.Constant(i64, r))) for r in range(rows)]
+    outs = [builder.add(out, builder.mul(bytes_of(out_length), ir.Constant(i64, r))) for r in range(rows)]
+    cells = [[pointer(start, offset, vector) for offset in offsets] for start in outs]
+    sums = [[cgutils.alloca_once(builder, vector) for _ in vectors] for _ in range(rows)]
+    for r in range(rows):
+        for v in vectors:
+            builder.store(builder.load(cells[r][v], align=4), sums[r][v])
+    with cgutils.for_range(builder, K) as loop:
+        at = builder.mul(loop.index, ir.Constant(i64, 4 * PANEL))
+        weights = [
+            builder.load(pointer(builder.add(base, at), offset, vector), align=4)
+            for base in bases
+            for offset in offsets[: PANEL // _LANES]
+        ]
+        for r in range(rows):
+            x = splat(builder.load(pointer(starts[r], bytes_of(loop.index), ir.FloatType())))
+            for v in vectors:
+                product = builder.fmul(x, weights[v], flags=("contract",))
+                builder.store(builder.fadd(builder.load(sums[r][v]), product, flags=("contract",)), sums[r][v])
+    for r in range(rows):
+        for v in vectors:
+            builder.store(builder.load(sums[r][v]), cells[r][v], align=4)
+
+
+_tile_of_rows, _tile_of_1, _tile_of_2 = _tile(_TILE_ROWS), _tile(1, panels=4), _tile(2, panels=2)
 
 
 @njit(cache=True, **OPTIONS)
 def add_product(rows, B, K, panels, N, out):
-    """Add `rows @ w` to out [B, N], given rows [B, K] and the panels of w [N / 16, K, 16], all by their addresses."""
+    """Add `rows @ w` to out [B, N], given rows [B, K] and the panels of w [N / PANEL, K, PANEL], by their addresses."""
     panel, last = 0, N // PANEL
     while panel < last:
-        w, z, b = panels + 4 * panel * K * PANEL, out + 4 * panel * PANEL, 0
-        if B == 1 and panel + 4 <= last:
-            _wide_tile_1(rows, K, w, K, z, N)
+        w, z = panels + 4 * panel * K * PANEL, out + 4 * panel * PANEL
+        if B == 1 and panel + 4 <= last:  # one panel has too few sums to keep a core busy
+            _tile_of_1(1, rows, K, w, K, z, N)
             panel += 4
-            continue
-        if B == 2 and panel + 2 <= last:
-            _wide_tile_2(rows, K, w, K, z, N)
+        elif B == 2 and panel + 2 <= last:
+            _tile_of_2(2, rows, K, w, K, z, N)
             panel += 2
-            continue
-        while b < B:
-            left = B - b
-            x, y = rows + 4 * b * K, z + 4 * b * N
-            if left == 6 or left > 9:
-                _tile_6(x, K, w, K, y, N)
-                b += 6
-            elif left == 5 or left == 9:
-                _tile_5(x, K, w, K, y, N)
-                b += 5
-            elif left >= 4:
-                _tile_4(x, K, w, K, y, N)
-                b += 4
-            elif left == 3:
-                _tile_3(x, K, w, K, y, N)
-                b += 3
-            elif left == 2:
-                _tile_2(x, K, w, K, y, N)
-                b += 2
-            else:
-                _tile_1(x, K, w, K, y, N)
-                b += 1
-        panel += 1
+        else:
+            b = 0
+            for tiles in range((B + _TILE_ROWS - 1) // _TILE_ROWS, 0, -1):  # of equal height, as far as possible
+                height = (B - b + tiles - 1) // tiles
+                _tile_of_rows(height, rows + 4 * b * K, K, w, K, z + 4 * b * N, N)
+                b += height
+            panel += 1
 
 
 @njit(cache=True, **OPTIONS)
 def _pack(w_h, forward, backward):
-    """Copy w_h [4, H, H] into panels [4, H / 16, H, 16], transposed and halved for i, f and o in `forward`."""
+    """Copy w_h [4, H, H] to panels [4, H / PANEL, H, PANEL], transposed and halved for i, f and o in `forward`."""
     _, H, _ = w_h.shape
     for gate in range(4):
         scale = _ONE if gate == 0 else _HALF
         for panel in range(H // PANEL):
-            for first in range(0, H, PANEL):  # blocks of 16 x 16 stay in the cache
+            for first in range(0, H, PANEL):  # square blocks stay in the cache
                 for column in range(PANEL):
                     for k in range(first, first + PANEL):
                         forward[gate, panel, k, column] = scale * w_h[gate, panel * PANEL + column, k]

@@ -5,9 +5,8 @@ from numba import njit
 
 from charlstm.arrays import Floats, IntArray
 from charlstm.network.char_lstm import State
-from charlstm.network.compiled import OPTIONS, activate, add_product
+from charlstm.network.compiled import OPTIONS, PANEL, activate, add_product
 from charlstm.network.matmul import aligned
-from charlstm.network.recurrence import PANEL
 from charlstm.network.stepper import StepWeights
 
 _OUTPUT_MULTIPLE = 4 * PANEL  # columns that the product of one row takes at a time
@@ -40,7 +39,7 @@ class CompiledStepper:
 
 
 def _pack(matrices: list[Floats], K: int, N: int) -> Floats:
-    """Return matrices [K, N] each as panels [len(matrices), N / 16, K, 16]."""
+    """Return matrices [K, N] each as panels [len(matrices), N / PANEL, K, PANEL]."""
     panels = aligned(np.float32, len(matrices), N // PANEL, K, PANEL)
     for matrix, packed in zip(matrices, panels, strict=True):
         packed[...] = matrix.reshape(K, N // PANEL, PANEL).swapaxes(0, 1)

@@ -8,7 +8,7 @@ from charlstm.config.settings import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.network.char_lstm import CharLSTM, init_network
 from charlstm.network.kernels import can_compile, is_compiled
-from charlstm.network.recurrence import PANEL
+from charlstm.network.recurrence import COMPILED_MULTIPLE
 from charlstm.network.stepper import NumpyStepper, Stepper, StepWeights
 from charlstm.text.batches import Window
 
@@ -41,7 +41,7 @@ def choose_kernel(wanted: str, hidden_size: int) -> str:
 def _compile() -> None:
     """Use everything that is compiled once: training with one and two layers, and a step."""
     rng, ids = np.random.default_rng(0), np.zeros((1, 1), np.intp)
-    network = init_network(ModelConfig(hidden_size=PANEL, num_layers=2), 1, rng)
+    network = init_network(ModelConfig(hidden_size=COMPILED_MULTIPLE, num_layers=2), 1, rng)
     network.kernel = "numba"
     state = network.zero_state(1)
     network.loss_and_grads(Window(ids, ids), state, clip_error=1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.arrays import Floats
-from charlstm.network.recurrence import PANEL, NumpyRecurrence, Recurrence
+from charlstm.network.recurrence import COMPILED_MULTIPLE, NumpyRecurrence, Recurrence
 
 
 def recurrence(gates: Floats, h: Floats, c: Floats, kernel: str) -> Recurrence:
@@ -23,4 +23,4 @@ def is_compiled(kernel: str, hidden_size: int, dtype: npt.DTypeLike) -> bool:
 
 def can_compile(hidden_size: int) -> bool:
     """Return whether the compiled loops can compute layers of this size: they consist of whole panels."""
-    return hidden_size % PANEL == 0
+    return hidden_size % COMPILED_MULTIPLE == 0

@@ -26,6 +26,7 @@ _STREAMS_PER_PASS = 8  # for more, a kernel rereads the block
 _MAX_REREAD_BLOCK = 1 << 13  # floats of a block that is reread, and must stay in the L1 cache
 _BLOCK_WIDTHS = (64, 32)  # narrower ones are slow
 _INVARIANT_HEIGHT, _INVARIANT_WIDTH = 256, 64  # of a block whose products do not depend on the number of streams
+_ROW_BLOCK, _ROW_WIDTH = 1 << 16, 16  # floats of a block of columns, and what their number is a multiple of
 _FEW_STREAMS = 16
 _MIN_ROWS = 2  # a single row is multiplied by another routine, which sums in another order
 
@@ -166,18 +167,21 @@ def batch_invariant_matmul(
 
 
 class RowMatmul:
-    """A product for each row."""
+    """A vector product for each row, by one block of columns after another, which stays in the L2 cache."""
 
     def __init__(self, matrix: Floats, batch_size: int) -> None:
-        self._matrix = np.array(matrix.T, order="C").T  # a copy, contiguous along K, as a vector product reads
-        self._rows = np.zeros((batch_size, matrix.shape[0]), matrix.dtype)
-        self.out = np.empty((batch_size, matrix.shape[1]), matrix.dtype)
-        self._pairs = list(zip(self._rows, self.out, strict=True))  # views, made once
+        K, N = matrix.shape
+        matrix = np.array(matrix.T, order="C").T  # a copy, contiguous along K, as a vector product reads
+        width = max(_ROW_BLOCK // K // _ROW_WIDTH, 1) * _ROW_WIDTH
+        self._rows = np.zeros((batch_size, 1, K), matrix.dtype)
+        self.out = np.empty((batch_size, N), matrix.dtype)
+        columns = [slice(start, start + width) for start in range(0, N, width)]
+        self._blocks = [(matrix[:, block], self.out[:, None, block]) for block in columns]
 
     def __call__(self, rows: Floats) -> None:
-        self._rows[: len(rows)] = rows
-        for row, out in self._pairs:
-            np.matmul(row, self._matrix, out=out)
+        self._rows[: len(rows), 0] = rows
+        for block, out in self._blocks:
+            np.matmul(self._rows, block, out=out)  # NumPy calls a vector product for each row
 
 
 class InvariantBlockMatmul:

@@ -13,7 +13,7 @@ import numpy as np
 from charlstm.arrays import Floats, IntArray
 from charlstm.network.matmul import aligned, recurrent_matmul
 
-PANEL = 16  # columns of weights that the compiled loops take at a time
+COMPILED_MULTIPLE = 32  # units: the compiled loops take whole panels of weights
 _CHUNK_FLOATS = 1 << 18  # in the gates of a chunk of steps: 1 MB of float32, for the L2 cache
 
 
