@@ -23,11 +23,13 @@ SCORED_CHARS = 1_000_000
 @click.option("--hidden-size", default=256, show_default=True)
 @click.option("--length", default=300, show_default=True, help="Characters of each text.")
 @click.option("--rounds", default=5, show_default=True)
-def main(corpus_path: str, hidden_size: int, length: int, rounds: int) -> None:
+@click.option("--kernel", default="numpy", show_default=True)
+def main(corpus_path: str, hidden_size: int, length: int, rounds: int, kernel: str) -> None:
     """Measure sampling with each filter and constraint, and scoring, on CORPUS with initial weights."""
     print(harness.describe_machine())
     corpus = read_corpus(corpus_path)
     network = init_network(ModelConfig(hidden_size=hidden_size), len(corpus.vocab), np.random.default_rng(0))
+    network.kernel = kernel
     model = LanguageModel(network, corpus.vocab)
     prefix = model.read()
     cases: dict[str, dict[str, Any]] = {

@@ -1,9 +1,10 @@
 """Logits -> the distribution of the next character: pure functions of arrays [..., V].
 
-Each filter sets some probabilities to 0 and scales the others up to a sum of 1. It keeps their order, and at least one
-of them. `distribution` applies the filters in the order in which they are defined here.
+Each filter takes weights, which are probabilities but for their scale, and sets some of them to 0, but at least one
+not. `distribution` applies the filters in the order in which they are defined here.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -54,53 +55,63 @@ def _weights(logits: Floats, temperature: Floats | float) -> Float64s:
     return np.where(temperature == 0, _only_first_of_largest(scores), p)
 
 
-def top_k(p: Float64s, k: int) -> Float64s:
+def top_k(weights: Float64s, k: int) -> Float64s:
     """Keep the k most likely characters; of equals, those of lower ids. Fan, Lewis and Dauphin, 2018."""
-    return _renormalise(p, _rank(-p) < k)
+    V = weights.shape[-1]
+    if k >= V:
+        return weights
+    least = np.partition(weights, V - k, axis=-1)[..., V - k, None]
+    kept = weights >= least
+    if np.count_nonzero(kept) * V > k * weights.size:  # of equals at the limit, too many
+        kept = _ranks(weights) < k
+    return weights * kept
 
 
-def typical(p: Float64s, mass: float) -> Float64s:
+def typical(weights: Float64s, mass: float) -> Float64s:
     """Keep the characters whose `-log p` is nearest to the entropy, up to a total probability of `mass`.
 
     Meister, Pimentel, Wiher and Cotterell, "Locally typical sampling", 2023.
     """
-    nats = -np.log(np.maximum(p, np.finfo(p.dtype).tiny))
-    entropy = (p * nats).sum(-1, keepdims=True)
-    return _renormalise(p, _select_mass(p, np.where(p > 0, np.abs(nats - entropy), np.inf), mass))
+    logs = np.log(np.maximum(weights, np.finfo(weights.dtype).tiny))  # log p, but for a constant
+    total = weights.sum(-1, keepdims=True)
+    distances = np.abs(logs - (weights * logs).sum(-1, keepdims=True) / total)  # of -log p from the entropy
+    distances[weights == 0] = np.inf
+    order = np.argsort(distances, axis=-1, kind="stable") + _row_starts(weights.shape)
+    ordered = weights.ravel()[order]
+    kept = np.zeros(weights.size, bool)
+    kept[order] = ordered.cumsum(-1) - ordered < mass * total
+    return weights * kept.reshape(weights.shape)
 
 
-def top_p(p: Float64s, mass: float) -> Float64s:
+def top_p(weights: Float64s, mass: float) -> Float64s:
     """Keep the fewest most likely characters whose total probability is `mass`. Holtzman et al., 2020."""
-    return _renormalise(p, _select_mass(p, -p, mass))
+    ascending = np.sort(weights, axis=-1)
+    totals = ascending.cumsum(-1)
+    dropped = totals <= (1 - mass) * totals[..., -1:]
+    dropped[..., -1] = False
+    kept = weights > (ascending * dropped).max(-1, keepdims=True)
+    if np.count_nonzero(kept) + np.count_nonzero(dropped) < weights.size:  # of equals at the limit, too few
+        kept = _ranks(weights) < (~dropped).sum(-1, keepdims=True)
+    return weights * kept
 
 
-def min_p(p: Float64s, share: float) -> Float64s:
+def min_p(weights: Float64s, share: float) -> Float64s:
     """Keep the characters of at least `share` times the top probability. Nguyen et al., "Min-p sampling", 2024."""
-    return _renormalise(p, p >= share * p.max(-1, keepdims=True))
+    return weights * (weights >= share * weights.max(-1, keepdims=True))
 
 
-def _renormalise(p: Float64s, kept: Bools) -> Float64s:
-    left: Float64s = np.where(kept, p, 0)
-    left /= left.sum(-1, keepdims=True)
-    return left
+def _ranks(weights: Float64s) -> IntArray:
+    """Return the rank of each, from the largest; of equals, the first comes first."""
+    order = np.argsort(-weights, axis=-1, kind="stable") + _row_starts(weights.shape)
+    ranks = np.empty(weights.size, np.intp)
+    ranks[order] = np.arange(weights.shape[-1])
+    return ranks.reshape(weights.shape)
 
 
-def _rank(keys: Float64s) -> IntArray:
-    """Return the rank of each in ascending order; of equals, the first comes first."""
-    order = np.argsort(keys, axis=-1, kind="stable")
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(keys.shape[-1]), axis=-1)
-    return rank
-
-
-def _select_mass(p: Float64s, keys: Float64s, mass: float) -> Bools:
-    """Select by ascending keys until the total is `mass`, including the one that reaches it."""
-    order = np.argsort(keys, axis=-1, kind="stable")
-    ordered = np.take_along_axis(p, order, -1)
-    before = np.cumsum(ordered, -1) - ordered
-    kept = np.empty(p.shape, bool)
-    np.put_along_axis(kept, order, before < mass, axis=-1)
-    return kept
+@functools.lru_cache(maxsize=4)
+def _row_starts(shape: tuple[int, ...]) -> IntArray:
+    """Return the flat index at which each row [..., V] starts [..., 1]."""
+    return np.arange(0, math.prod(shape), shape[-1]).reshape(*shape[:-1], 1)
 
 
 def _only_first_of_largest(scores: Float64s) -> Float64s:
@@ -116,24 +127,25 @@ def distribution(params: SamplingParams, logits: Floats, at_start: Bools | bool 
         logits: [..., V].
         at_start: whether a word starts here, a scalar or [...].
     """
-    p = softmax(logits, _temperature(params, at_start))
-    if params.top_k:
-        p = top_k(p, params.top_k)
-    if params.typical < 1:
-        p = typical(p, params.typical)
-    if params.top_p < 1:
-        p = top_p(p, params.top_p)
-    if params.min_p > 0:
-        p = min_p(p, params.min_p)
-    return p
+    weights = _filter(params, _weights(logits, _temperature(params, at_start)))
+    return weights / weights.sum(-1, keepdims=True)
 
 
 def choose(params: SamplingParams, logits: Floats, at_start: Bools | bool, u: Floats | float) -> IntArray:
     """Return the ids [...] at the quantiles u, from 0 to below 1, of the distribution."""
-    filtered = params.top_k or params.typical < 1 or params.top_p < 1 or params.min_p > 0
-    if filtered:
-        return draw(distribution(params, logits, at_start), u)
-    return draw(_weights(logits, _temperature(params, at_start)), u)
+    return draw(_filter(params, _weights(logits, _temperature(params, at_start))), u)
+
+
+def _filter(params: SamplingParams, weights: Float64s) -> Float64s:
+    if params.top_k:
+        weights = top_k(weights, params.top_k)
+    if params.typical < 1:
+        weights = typical(weights, params.typical)
+    if params.top_p < 1:
+        weights = top_p(weights, params.top_p)
+    if params.min_p > 0:
+        weights = min_p(weights, params.min_p)
+    return weights
 
 
 def draw(weights: Float64s, u: Floats | float) -> IntArray:

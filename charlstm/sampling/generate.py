@@ -245,7 +245,7 @@ class Sampler:
         constraints, match = self.constrain(prefix.ids, B)
         can_stop = bool(params.stop or params.lines)
         for _ in range(params.max_length):
-            if match:
+            if match and any(match.matched.tolist()):
                 ended = ended | _draw_ends(match, distribution(params, logits, at_start), rngs, ended)
             allowed = apply_constraints(logits, constraints) if constraints else logits
             if constraints and -math.inf in allowed.max(axis=1).tolist():

@@ -79,6 +79,15 @@ def test_top_k_keeps_k_most_likely(logits, k):
     assert p[kept > 0].min() >= p[kept == 0].max(initial=0)
 
 
+def test_top_k_keeps_lower_ids_of_equals():
+    p = np.array([[0.1, 0.2, 0.2, 0.2, 0.3], [0.3, 0.2, 0.2, 0.2, 0.1]])
+    assert (top_k(p, 2) > 0).tolist() == [[False, True, False, False, True], [True, True, False, False, False]]
+
+
+def test_top_p_keeps_lower_ids_of_equals():
+    assert (top_p(np.full((2, 4), 0.25), 0.5) > 0).tolist() == [[True, True, False, False]] * 2
+
+
 @given(usual_logits, masses)
 def test_top_p_keeps_smallest_set_that_reaches_mass(logits, mass):
     p = softmax(logits)
