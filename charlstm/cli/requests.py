@@ -22,6 +22,13 @@ from charlstm.errors import UsageError
 from charlstm.sampling.params import SamplingParams
 
 _CHECKPOINT = setting("model.npz", name(), "Model file to load.", flag="--ckpt", group="Model")
+_KERNEL = setting(
+    "numpy",
+    one_of("numpy", "numba"),
+    "What computes the network. numba is compiled, up to three times as fast, and needs charlstm[fast]; its results "
+    "differ in the last digits, so that a seed can give another text.",
+    group="Reproducibility",
+)
 _JSON = switch("Print JSON.", flag="--json", group="Output")
 _SAMPLE_NEEDS = {
     "cite": ("corpus",),
@@ -132,6 +139,7 @@ class SampleRequest:
         "heading with the seed.",
         group="Output",
     )
+    kernel: str = _KERNEL
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
     probs: bool = switch("With --json, add the probability, rank and entropy of each character.", group="Output")
@@ -208,6 +216,7 @@ class ScoreRequest:
         group="Output",
     )
     exact: bool = switch("Read the text in a single stream instead of up to 64. Slower, but exact.", group="Evaluation")
+    kernel: str = _KERNEL
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
 

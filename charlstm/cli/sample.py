@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, reading_of, unescape
+from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, reading_of, suggest_numba, unescape
 from charlstm.cli.requests import SampleRequest
 from charlstm.cli.signals import as_exits
 from charlstm.cli.writer import MAX_REDRAWS, Draw, TextWriter, shown_prime
@@ -37,12 +37,14 @@ _AS_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogatepass", "new
 def write_samples(request: SampleRequest) -> None:
     """Write one text while it is generated, or several in order."""
     check_stdin_once(request.prime, request.prime_file, request.corpus)
-    run = load_checkpoint(request.checkpoint)
+    run = load_checkpoint(request.checkpoint, request.kernel)
     model, reading = run.model, reading_of(run, request.encoding)
     source = None if request.corpus is None else read_corpus(request.corpus, **reading)
     params = _prepare_params(request, reading["normalize"])
     sampler = model.sampler(params, source)
     primes = _read_primes(model.vocab, request, reading)
+    if not params.ends_itself:
+        suggest_numba(request.kernel, params.max_length * len(primes) * request.num * request.best_of)
     with blas_threads(1), _open_output(request) as file:
         writer = TextWriter(file, request, params, model.vocab, source)
         if request.live:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, reading_of
+from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, reading_of, suggest_numba
 from charlstm.cli.output import as_json, format_bits, is_terminal, say
 from charlstm.cli.requests import ScoreRequest
 from charlstm.errors import CharlstmError, printable, shorten
@@ -40,9 +40,11 @@ class _Part:
 def print_score(request: ScoreRequest) -> None:
     """Print the loss of texts, of their parts, and of simple models trained on another text."""
     check_stdin_once(*request.files, request.baselines)
-    run = load_checkpoint(request.checkpoint)
+    run = load_checkpoint(request.checkpoint, request.kernel)
     model, reading = run.model, reading_of(run, request.encoding)
-    score = model.score(*(read_corpus(file, **reading) for file in request.files), exact=request.exact)
+    texts = [read_corpus(file, **reading) for file in request.files]
+    suggest_numba(request.kernel, sum(len(text.ids) for text in texts))
+    score = model.score(*texts, exact=request.exact)
     losses = {} if request.baselines is None else _baselines(request.baselines, reading, score, model)
     if request.highlight:
         _print_highlighted(score, request.color)

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
+from charlstm.cli.inputs import prepare_kernel
 from charlstm.cli.options import More
 from charlstm.cli.output import Display, Log, SpikeDetector, say
 from charlstm.cli.requests import TrainRequest, is_model
@@ -20,7 +20,6 @@ from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.summary import conclude, finish, introduce
 from charlstm.config.settings import LIMITS, Config
 from charlstm.errors import UsageError
-from charlstm.network.dispatch import choose_kernel
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import remove_stale, temporary_path
 from charlstm.storage.checkpoint import load_run
@@ -32,7 +31,6 @@ from charlstm.training.loop import Report, batches_for, epochs_of, extend, is_ou
 
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
-_COMPILING_S = 2.0  # loading compiled code takes less
 _MIN_SAMPLE_CHARS = 20
 _SAMPLE_FRACTION = 0.02  # of the time since the previous evaluation that a sample may take
 _CHANGEABLE = (*LIMITS, "threads", "kernel")  # settings that a resumed run may change, by a flag
@@ -135,14 +133,8 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
 
 
 def _prepare_kernel(config: Config, request: TrainRequest) -> str:
-    """Return the kernel to train with, and announce its compilation if that takes a while."""
-    timer = threading.Timer(_COMPILING_S, say, ["Compiling the numba kernel, once on this machine ..."])
-    if not request.quiet:
-        timer.start()
-    try:
-        kernel = choose_kernel(config.train.kernel, config.model.hidden_size)
-    finally:
-        timer.cancel()
+    """Return the kernel to train with."""
+    kernel = prepare_kernel(config.train.kernel, config.model.hidden_size, quiet=request.quiet)
     if config.train.kernel == "auto" and find_spec("numba") is None and not request.quiet:
         say("Training is up to twice as fast with Numba: pip install numba")
     return kernel

@@ -64,7 +64,7 @@ def top_k(weights: Float64s, k: int) -> Float64s:
     kept = weights >= least
     if np.count_nonzero(kept) * V > k * weights.size:  # of equals at the limit, too many
         kept = _ranks(weights) < k
-    return weights * kept
+    return np.where(kept, weights, 0)
 
 
 def typical(weights: Float64s, mass: float) -> Float64s:
@@ -80,7 +80,7 @@ def typical(weights: Float64s, mass: float) -> Float64s:
     ordered = weights.ravel()[order]
     kept = np.zeros(weights.size, bool)
     kept[order] = ordered.cumsum(-1) - ordered < mass * total
-    return weights * kept.reshape(weights.shape)
+    return np.where(kept.reshape(weights.shape), weights, 0)
 
 
 def top_p(weights: Float64s, mass: float) -> Float64s:
@@ -92,12 +92,12 @@ def top_p(weights: Float64s, mass: float) -> Float64s:
     kept = weights > (ascending * dropped).max(-1, keepdims=True)
     if np.count_nonzero(kept) + np.count_nonzero(dropped) < weights.size:  # of equals at the limit, too few
         kept = _ranks(weights) < (~dropped).sum(-1, keepdims=True)
-    return weights * kept
+    return np.where(kept, weights, 0)
 
 
 def min_p(weights: Float64s, share: float) -> Float64s:
     """Keep the characters of at least `share` times the top probability. Nguyen et al., "Min-p sampling", 2024."""
-    return weights * (weights >= share * weights.max(-1, keepdims=True))
+    return np.where(weights >= share * weights.max(-1, keepdims=True), weights, 0)
 
 
 def _ranks(weights: Float64s) -> IntArray:
@@ -128,7 +128,8 @@ def distribution(params: SamplingParams, logits: Floats, at_start: Bools | bool 
         at_start: whether a word starts here, a scalar or [...].
     """
     weights = _filter(params, _weights(logits, _temperature(params, at_start)))
-    return weights / weights.sum(-1, keepdims=True)
+    p: Float64s = weights / weights.sum(-1, keepdims=True)
+    return p
 
 
 def choose(params: SamplingParams, logits: Floats, at_start: Bools | bool, u: Floats | float) -> IntArray:
