@@ -34,10 +34,10 @@ def start_process(folder, *arguments):
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, encoding="utf-8")
 
 
-def start_and_evaluate(folder):
+def start_and_evaluate(folder, *more):
     """Start a run that takes a second or more; return its process after the first evaluation."""
     log = folder / "log.jsonl"
-    process = start_process(folder, *QUICK, *LONG, "--log", log.name)
+    process = start_process(folder, *QUICK, *LONG, *more, "--log", log.name)
     until = time.monotonic() + 60
     while not (log.exists() and log.stat().st_size):
         assert time.monotonic() < until
@@ -62,6 +62,19 @@ def test_killed_run_resumes_bit_for_bit(text_file, tmp_path, uninterrupted):
     process.communicate()
     assert load_run(tmp_path / "model.npz").training is not None
     assert resume(tmp_path) == uninterrupted
+
+
+def test_killed_run_of_the_compiled_kernel_resumes_bit_for_bit(text_file, tmp_path):
+    compiled = ("--kernel", "numba", "--hidden-size", "32")
+    done = charlstm("train", "corpus.txt", *QUICK, *LONG, *compiled, "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole = (tmp_path / "model.npz").read_bytes()
+    (tmp_path / "model.npz").unlink()
+    process = start_and_evaluate(tmp_path, *compiled)
+    process.kill()
+    process.communicate()
+    assert load_run(tmp_path / "model.npz").training is not None
+    assert resume(tmp_path) == whole
 
 
 @pytest.mark.parametrize(

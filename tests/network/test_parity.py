@@ -18,7 +18,7 @@ else:
 
 torch.set_num_threads(1)  # the arrays are small, and threads would compete with other tests for the cores
 
-CASES = [(np.float64, 1e-10), (np.float32, 1e-5)]
+CASES = [("numpy", np.float64, 1e-10), ("numpy", np.float32, 1e-5), ("numba", np.float32, 1e-5)]
 
 
 def reorder_gates(array):
@@ -61,10 +61,12 @@ class TorchLSTM(torch.nn.Module):
         }
 
 
-def random_case(dtype, num_layers, rng):
-    network = init_network(ModelConfig(hidden_size=24, num_layers=num_layers), 17, rng, dtype)
+def random_case(kernel, dtype, num_layers, rng):
+    H = 32 if kernel == "numba" else 24
+    network = init_network(ModelConfig(hidden_size=H, num_layers=num_layers), 17, rng, dtype)
+    network.kernel = kernel
     ids = rng.integers(0, 17, (13, 5))
-    state = State(*(rng.uniform(-1, 1, (2, num_layers, 5, 24)).astype(dtype)))
+    state = State(*(rng.uniform(-1, 1, (2, num_layers, 5, H)).astype(dtype)))
     return network, Window(ids[:-1], ids[1:]), state
 
 
@@ -80,9 +82,9 @@ def assert_all_close(ours, theirs, tolerance):
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize(("dtype", "tolerance"), CASES)
-def test_loss_state_and_gradients_match_pytorch(dtype, tolerance, num_layers, rng):
-    network, window, state = random_case(dtype, num_layers, rng)
+@pytest.mark.parametrize(("kernel", "dtype", "tolerance"), CASES)
+def test_loss_state_and_gradients_match_pytorch(kernel, dtype, tolerance, num_layers, rng):
+    network, window, state = random_case(kernel, dtype, num_layers, rng)
     twin = TorchLSTM(network)
     loss, grads, after = network.loss_and_grads(window, state)
     torch_loss, (torch_h, torch_c) = twin.loss(window, state)
@@ -109,10 +111,10 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize(("dtype", "tolerance"), CASES)
-def test_ten_clipped_updates_match_pytorch(dtype, tolerance, name, rng):
+@pytest.mark.parametrize(("kernel", "dtype", "tolerance"), CASES)
+def test_ten_clipped_updates_match_pytorch(kernel, dtype, tolerance, name, rng):
     values, optimizer, options = OPTIMIZERS[name]
-    network, window, state = random_case(dtype, 1, rng)
+    network, window, state = random_case(kernel, dtype, 1, rng)
     twin = TorchLSTM(network)
     twin.lstm.bias_hh_l0.requires_grad_(False)  # PyTorch has two biases, charlstm one
     trainable = [param for param in twin.parameters() if param.requires_grad]
