@@ -52,10 +52,9 @@ COLUMNS = {
 def charlstm_step(H: int, L: int, B: int, T: int, kernel: str = "numpy") -> Callable[[], object]:
     rng = np.random.default_rng(0)
     network = init_network(ModelConfig(hidden_size=H, num_layers=L), V, rng)
-    if kernel == "numba":  # older checkouts have no kernels
-        network.kernel = kernel
+    network.kernel = kernel
     parallel = DataParallel(network, available_cores())
-    optimizer = Optimizer(network.params, TrainConfig())
+    optimizer = Optimizer(network.params, TrainConfig(kernel=kernel))
     ids = rng.integers(0, V, (T + 1, B))
     window = Window(ids[:-1], ids[1:])
     state = network.zero_state(B)

@@ -74,15 +74,20 @@ def _adam(config: TrainConfig, grad: Floats, moments: Sequence[Floats], n: int) 
         step = m / (1 - beta1^n) / (sqrt(v / (1 - beta2^n)) + epsilon)
     """
     m, v = moments
+    root = math.sqrt(1 - config.beta2**n)  # factored out: scales a number, not an array
+    epsilon, scale = config.epsilon * root, root / (1 - config.beta1**n)
+    if config.kernel == "numba" and grad.dtype == np.float32:
+        from charlstm.network.compiled import adam_step
+
+        return adam_step(grad, m, v, *map(np.float32, (config.beta1, config.beta2, epsilon, scale)))
     m *= config.beta1
     m += (1 - config.beta1) * grad
     v *= config.beta2
     v += (1 - config.beta2) * np.square(grad)
-    root = math.sqrt(1 - config.beta2**n)  # factored out: scales a number, not an array
     step = np.sqrt(v)
-    step += config.epsilon * root
+    step += epsilon
     np.divide(m, step, out=step)
-    step *= root / (1 - config.beta1**n)
+    step *= scale
     return step
 
 

@@ -40,6 +40,20 @@ def test_ten_updates_match_the_reference(rule, rng):
             np.testing.assert_allclose(params[name].ravel(), [weight.value for weight in weights], rtol=1e-12)
 
 
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.startswith("adam")])
+def test_kernels_update_alike(rule, rng):
+    results = []
+    start, grads = rng.standard_normal(70_001).astype(np.float32), rng.standard_normal((5, 70_001)).astype(np.float32)
+    for kernel in ("numpy", "numba"):
+        params = {"a": start.copy()}
+        optimizer = Optimizer(params, TrainConfig(**RULES[rule], kernel=kernel))
+        for grad in grads:
+            optimizer.update(params, {"a": grad}, 0.01)
+        results.append((params["a"], *(moment["a"] for moment in optimizer.moments.values())))
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_update_changes_the_parameters_in_place_and_keeps_their_type(rule, rng):
     param, grads = rng.standard_normal(5).astype(np.float32), {"a": np.ones(5, np.float32)}

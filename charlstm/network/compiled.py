@@ -269,3 +269,17 @@ def _backward(panels, dh_above, c, gates, dh_next, dc, clip_error):
         if clip_error:
             _clip(dh_next.ravel(), clip_error)
             _clip(dc.ravel(), clip_error)
+
+
+# ---- the optimiser
+
+
+@njit(cache=True, **OPTIONS)
+def adam_step(grad, m, v, beta1, beta2, epsilon, scale):
+    """Update the moments of Adam, and return the step before the learning rate; see `optim`."""
+    step = np.empty_like(grad)
+    for n in range(len(grad)):
+        m[n] = beta1 * m[n] + (_ONE - beta1) * grad[n]
+        v[n] = beta2 * v[n] + (_ONE - beta2) * grad[n] * grad[n]
+        step[n] = scale * m[n] / (np.sqrt(v[n]) + epsilon)
+    return step

@@ -39,12 +39,15 @@ def choose_kernel(wanted: str, hidden_size: int) -> str:
 
 
 def _compile() -> None:
-    """Use everything that is compiled once: training with one and two layers, and a step."""
+    """Use everything that is compiled once: two layers, which read ids and vectors, an update, and a step."""
+    from charlstm.network.compiled import adam_step
+
     rng, ids = np.random.default_rng(0), np.zeros((1, 1), np.intp)
     network = init_network(ModelConfig(hidden_size=COMPILED_MULTIPLE, num_layers=2), 1, rng)
     network.kernel = "numba"
     state = network.zero_state(1)
     network.loss_and_grads(Window(ids, ids), state, clip_error=1.0)
+    adam_step(*np.zeros((3, 1), np.float32), *np.zeros(4, np.float32))
     make_stepper(network).step(ids[0], state)
 
 
