@@ -1,8 +1,9 @@
 """Characters per second of sampling, one text and 64 at once, against PyTorch or an older charlstm; and whole commands.
 
 PyTorch runs `nn.LSTM` on a one-hot vector (taken from an identity embedding), a linear output, softmax and
-`multinomial`, without gradients, and keeps the state. charlstm generates one text as `LanguageModel.stream` does, and
-64 as a batch of ids: the network and the choice of each character.
+`multinomial`, without gradients, and keeps the state; it uses all cores. charlstm uses one, as `charlstm sample` does.
+It generates one text as `LanguageModel.stream` does, and 64 as a batch of ids: the network and the choice of each
+character.
 """
 
 import statistics
@@ -20,6 +21,7 @@ import numpy as np
 from charlstm import LanguageModel, SamplingParams, corpus_from_text
 from charlstm.config.settings import ModelConfig
 from charlstm.network.char_lstm import init_network
+from charlstm.network.cores import blas_threads
 from charlstm.network.dispatch import make_stepper
 from charlstm.sampling.filters import choose
 
@@ -35,15 +37,21 @@ def charlstm_sample(H: int, L: int, B: int, kernel: str = "numpy") -> Callable[[
     if B == 1:
         vocab = corpus_from_text("".join(map(chr, range(32, 32 + V)))).vocab
         text = LanguageModel(network, vocab).stream(length=10**12, temperature=1, seed=0)
-        return lambda: list(islice(text, STEPS_PER_CALL))
+
+        def characters() -> list[str]:
+            with blas_threads(1):
+                return list(islice(text, STEPS_PER_CALL))
+
+        return characters
     stepper, state, params = make_stepper(network, B), network.zero_state(B), SamplingParams(temperature=1)
     ids = np.zeros(B, np.intp)
 
     def steps() -> None:
         nonlocal ids, state
-        for _ in range(STEPS_PER_CALL):
-            logits, state = stepper.step(ids, state)
-            ids = choose(params, logits, False, rng.random(B))
+        with blas_threads(1):
+            for _ in range(STEPS_PER_CALL):
+                logits, state = stepper.step(ids, state)
+                ids = choose(params, logits, False, rng.random(B))
 
     return steps
 
@@ -79,7 +87,7 @@ SAMPLERS: dict[str, Callable[[int, int, int], Callable[[], object]]] = {
 def compare_with_pytorch(shapes: list[tuple[int, ...]], turns: harness.Turns) -> None:
     print(f"{harness.describe_machine(turns.env, 'torch', 'numba')}\nV {V}, characters per second")
     speeds = dict.fromkeys(("NumPy", "numba", "PyTorch"), ",.0f")
-    ratios = {"NumPy/PyTorch": ".2f", "range": "s", "numba/PyTorch": ".2f", "range of ratios": "s"}
+    ratios = {"NumPy/PyTorch": ".2f", "range, NumPy": "s", "numba/PyTorch": ".2f", "range, numba": "s"}
     table = harness.Table(dict.fromkeys("HLB", "d") | speeds | ratios)
     for shape in shapes:
         times = harness.measure({kind: harness.Worker(__file__, kind, shape) for kind in SAMPLERS}, turns)

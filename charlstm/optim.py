@@ -79,7 +79,8 @@ def _adam(config: TrainConfig, grad: Floats, moments: Sequence[Floats], n: int) 
     if config.kernel == "numba" and grad.dtype == np.float32:
         from charlstm.network.compiled import adam_step
 
-        return adam_step(grad, m, v, *map(np.float32, (config.beta1, config.beta2, epsilon, scale)))
+        compiled: Floats = adam_step(grad, m, v, *map(np.float32, (config.beta1, config.beta2, epsilon, scale)))
+        return compiled
     m *= config.beta1
     m += (1 - config.beta1) * grad
     v *= config.beta2

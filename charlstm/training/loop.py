@@ -154,6 +154,7 @@ def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, No
     if training.state.h.shape[1] != batches.batch_size:  # another corpus, shorter or longer
         training.state = training.network.zero_state(batches.batch_size)
     training.network.kernel = _check_kernel(run.config)
+    training.optimizer.config = run.config.train  # which may have changed since the run was saved
     cores = available_cores()
     with DataParallel(training.network, min(config.threads or cores, cores)) as parallel:
         parallel.loss(batches.window(training.step), training.state)  # starts the processes before the clock
