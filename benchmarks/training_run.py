@@ -25,7 +25,7 @@ def charlstm_run(corpus: str, shape: tuple[int, ...], steps: int, kernel: str, e
     flags = [f"--{name}={value}" for name, value in sizes.items()]
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
-        output = ["-q", "--evals=1", "--eval-chars=1000", f"--log={log}", f"-o={directory}/model.npz"]
+        output = ["-q", "--evals=1", "--eval-chars=1000", f"--log={log}", f"--output={directory}/model.npz"]
         command = [harness.CHARLSTM, "train", corpus, f"--steps={steps}", f"--kernel={kernel}", *flags, *output]
         subprocess.run(command, env=env, check=True)
         return float(json.loads(log.read_text().splitlines()[-1])["elapsed_s"])

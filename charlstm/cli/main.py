@@ -137,6 +137,7 @@ def sample(request: SampleRequest, model: str | None) -> None:
     charlstm sample --no-copy 20 --corpus corpus.txt --cite
     charlstm sample --prime-file other.txt --encoding cp1252 --hide-prime
     charlstm sample --prime-file other.txt --each-line -n 40
+    charlstm sample --num 64 --kernel numba -o many.txt
     charlstm sample --prime "Çà était" --unknown nearest
     charlstm sample --num 64 --json --probs -o texts.jsonl
     printf "It was" | charlstm sample --prime - --seed 1
@@ -181,6 +182,7 @@ def score(request: ScoreRequest) -> None:
     charlstm score other.txt --by line --sort --min-chars 20
     charlstm score other.txt --highlight --exact
     charlstm score other.txt --highlight --color always
+    charlstm score other.txt --kernel numba
     charlstm score other.txt --encoding cp1252 --baselines corpus.txt
     """
     from charlstm.cli.score import print_score

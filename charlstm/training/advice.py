@@ -37,7 +37,7 @@ _DROPOUT = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3)
 _WEIGHT_DECAY = (0.0, 0.0, 0.02, 0.03, 0.03, 0.03, 0.05)
 _WARM_UP_STEPS = 3  # in which processes start and memory is first touched
 _MEASURED_S = 0.5
-_PROCESS_BYTES = 58_000_000  # Python, NumPy and BLAS
+_PROCESS_BYTES = {"numpy": 58_000_000, "numba": 220_000_000}  # Python, NumPy, BLAS; and LLVM
 _MAX_LINES_CHARS = 20_000_000  # part of the text whose lines are compared
 _NOISE = 2.0  # nats, by which losses of single characters differ
 _SIGNIFICANT = 0.005  # fraction of a loss that is more than noise
@@ -138,7 +138,8 @@ def memory_bytes(config: Config, dataset: Dataset) -> int:
     V, H, L = len(dataset.vocab), config.model.hidden_size, config.model.num_layers
     weights = (6 + 3 * processes) * _params(config, V)  # gradients, moments, moving average, copies for the products
     window = _window_chars(config, dataset) * (L * 10 * H + 2 * V)
-    return 4 * (weights + window) + dataset.nbytes + _PROCESS_BYTES * processes + 20_000_000
+    code = processes * _PROCESS_BYTES["numba" if config.train.kernel == "numba" else "numpy"]
+    return 4 * (weights + window) + dataset.nbytes + code + 20_000_000
 
 
 def _window_chars(config: Config, dataset: Dataset) -> int:
