@@ -281,7 +281,7 @@ def test_failure_leaves_output_file_unchanged(refuse, directory):
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_signal_leaves_no_partial_file(name, directory):
-    command = [sys.executable, "-m", "charlstm", "sample", "-n", "100000000", "-o", "new.txt"]
+    command = [sys.executable, "-m", "charlstm", "sample", "-n", "900000", "-o", "new.txt"]
     with subprocess.Popen(command, cwd=directory, stderr=subprocess.PIPE) as process:
         while not list(directory.glob(".new.txt.*")):
             assert process.poll() is None
