@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-H, T, RATE, STEPS, SEED = 64, 50, 3e-3, 3000, 1
+H, T, RATE, STEPS, SEED = 64, 50, 1e-2, 3000, 1
 POSTS = Path(__file__).resolve().parents[1] / "data" / "tweets.txt"
 
 # From text to ids: a character's id is its rank among the distinct characters.

@@ -1,11 +1,10 @@
 """A gallery of mistakes: each is a small change to `examples/lstm_by_hand.py` that people make in their own LSTM."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
-from helpers import ROOT
-
-PROGRAM = ROOT / "examples" / "lstm_by_hand.py"
+PROGRAM = Path(__file__).resolve().parents[1] / "examples" / "lstm_by_hand.py"
 LSTM = ("w_x", "w_h", "b")
 ALL = (*LSTM, "w_out", "b_out")
 

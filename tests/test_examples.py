@@ -25,7 +25,7 @@ def run(text: bytes, tmp_path: Path, steps: int = 3) -> subprocess.CompletedProc
     program = tmp_path / "lstm_by_hand.py"
     program.write_text(
         gallery.change(
-            gallery.program(), ("STEPS, SEED = 64, 50, 3e-3, 3000,", f"STEPS, SEED = 64, 50, 3e-3, {steps},")
+            gallery.program(), ("STEPS, SEED = 64, 50, 1e-2, 3000,", f"STEPS, SEED = 64, 50, 1e-2, {steps},")
         )
     )
     (tmp_path / "corpus.txt").write_bytes(text)
