@@ -1,0 +1,77 @@
+"""Figures of losses against steps, for light and dark pages."""
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+# matplotlib's colours, and those of a dark page
+_DARK = {"#ffffff": "#0d1117", "#000000": "#e6edf3", "#b0b0b0": "#484f58", "#cccccc": "#484f58"}
+
+
+def draw_symptoms(results: dict[str, Any], every: int, target: Path) -> None:
+    """Draw the right program and one program for each symptom."""
+    chosen = {
+        "right program": results["curves"]["none"],
+        "empty-loop: stays at ln V": results["curves"]["empty-loop"],
+        "positions: stuck at letter frequencies": results["curves"]["positions"],
+        "swapped-state": results["curves"]["swapped-state"],
+        "error-carried": results["curves"]["error-carried"],
+        "ascent: rises": results["curves"]["ascent"],
+        "targets-not-shifted: falls to 0": results["curves"]["targets-not-shifted"],
+    }
+    figure, axes = _axes()
+    for k, (name, runs) in enumerate(chosen.items()):
+        for n, run in enumerate(runs):
+            points = [(max(1, step * every), loss) for step, loss in enumerate(run) if loss is not None]
+            axes.plot(*zip(*points, strict=True), color=f"C{k}", alpha=0.85, label=None if n else name)
+    _baselines(axes, results)
+    axes.set(ylim=(0, 8), xlabel="steps", ylabel="training loss, nats per character")
+    axes.legend(loc="upper right", fontsize="small")
+    _save(figure, target)
+
+
+def draw_classic(results: dict[str, Any], target: Path) -> None:
+    """Draw the training and validation loss of `-c classic`."""
+    runs = list(results["classic"].values())
+    figure, axes = _axes()
+    means = [fmean(losses) for losses in zip(*(run["training"] for run in runs), strict=True)]
+    axes.plot([100 * (k + 1) for k in range(len(means))], means, color="C0", label="training loss, mean of three seeds")
+    steps = [step for step, _ in runs[0]["validation"]]
+    validation = [
+        fmean(loss for _, loss in points) for points in zip(*(run["validation"] for run in runs), strict=True)
+    ]
+    axes.plot(steps, validation, ".-", color="C1", label="validation loss")
+    _baselines(axes, results)
+    axes.set(ylim=(1.5, 5.2), xlabel="steps of 100 characters", ylabel="nats per character")
+    axes.legend(loc="upper right", fontsize="small")
+    _save(figure, target)
+
+
+def _axes() -> tuple[Any, Any]:
+    from matplotlib import pyplot as plt
+
+    plt.rcParams.update({"svg.hashsalt": "charlstm", "svg.fonttype": "none", "font.family": "sans-serif"})
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _baselines(axes: Any, results: dict[str, Any]) -> None:
+    for name in ("guessing", "frequencies"):
+        axes.axhline(results[name], color="#808080", linestyle="--", linewidth=1)
+        label = f"ln V = {results[name]:.2f}" if name == "guessing" else f"letter frequencies {results[name]:.2f}"
+        axes.annotate(label, (0.01, results[name]), xycoords=("axes fraction", "data"), va="bottom", fontsize="small")
+
+
+def _save(figure: Any, target: Path) -> None:
+    """Write an SVG whose text and background follow the reader's colour scheme."""
+    figure.savefig(target, metadata={"Date": None})
+    rules = "".join(
+        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
+        for light, dark in _DARK.items()
+        for kind in ("fill", "stroke")
+    )
+    style = f"<style>@media (prefers-color-scheme:dark){{text{{fill:{_DARK['#000000']}}}{rules}}}</style>"
+    svg = target.read_text(encoding="utf-8")
+    opening = svg.index(">", svg.index("<svg ")) + 1
+    target.write_text(f"{svg[:opening]}\n {style}{svg[opening:]}", encoding="utf-8")
