@@ -25,7 +25,7 @@ ids = np.searchsorted(characters, list(text))
 # Initial weights: small, so that the first predictions are almost uniform. A forget bias of 1 lets the cell remember.
 rng = np.random.default_rng(SEED)
 params = {
-    "w_x": rng.uniform(-1, 1, (4 * H, V)) / np.sqrt(H),  # rows: g, i, f, o; a column for each character
+    "w_x": rng.uniform(-1, 1, (4 * H, V)) / np.sqrt(H),  # rows g, i, f, o; a column per id
     "w_h": rng.uniform(-1, 1, (4 * H, H)) / np.sqrt(H),
     "b": np.concatenate([np.zeros(2 * H), np.ones(H), np.zeros(H)]),
     "w_out": rng.uniform(-1, 1, (V, H)) / np.sqrt(H),
@@ -151,7 +151,7 @@ def train(steps):
     while n < steps:
         state = zero_state()  # the text starts anew
         for x, y in windows(ids):
-            loss, grads, state = loss_and_grads(params, x, y, state)  # the state is carried; gradients are not
+            loss, grads, state = loss_and_grads(params, x, y, state)  # carries the state
             n += 1
             update(params, grads, n)
             yield loss
