@@ -26,6 +26,7 @@ from charlstm import start, train
 RESULTS = harness.ROOT / "docs" / "debugging.json"
 SEEDS = (1, 2, 3)
 STEPS = 1500
+LONG_STEPS = 7000  # two epochs of the bundled posts
 EVERY = 50  # steps per point of a curve
 END = 500  # the steps whose mean loss is the loss at the end
 SHORT_CHARS, SHORT_STEPS, SHORT_LOSS = 40, 1000, 0.1  # overfitting a short text: up to so many steps, to this loss
@@ -40,6 +41,7 @@ RULES = {  # the popular cures, for gradients of the sum; each replaces text of 
         ),
     ),
 }
+PARTS = ("curves", "sgd", "long", "short text", "cures", "classic")
 CURES = {
     "SGD": ("SGD",),
     "SGD, clipped to 6": ("SGD", "clipping"),
@@ -47,6 +49,9 @@ CURES = {
     "Adam, clipped to 6": ("Adam", "clipping"),
 }
 BROKEN = {"none": (), "the five": gallery.FIVE, "the five but for error-carried": gallery.FIVE[:-1]}
+LONG = ("none", "candidate-error", "error-carried", "no-path-c", "state-ignored", "state-not-reset")
+SGD = ((RULES["SGD"][0][0], "params[name] -= 5 * grads[name]"),)  # for gradients of the mean
+Changes = tuple[tuple[str, str], ...]
 Losses = list[float | None]  # None for those that are not finite, which JSON does not have
 
 
@@ -65,14 +70,19 @@ def run_program(source: str, seed: int, steps: int) -> Iterator[float | None]:
             yield float(loss)
 
 
-def measure_curve(names: tuple[str, ...], changes: tuple[tuple[str, str], ...], seed: int) -> Losses:
+def measure_curve(names: tuple[str, ...], changes: Changes, seed: int, steps: int = STEPS) -> Losses:
     """Return the first loss, then the mean loss of every `EVERY` steps, of a program with mistakes and changes."""
-    losses = list(run_program(gallery.change(gallery.source_of(*names), *changes), seed, STEPS))
-    parts = [losses[:1], *(losses[k : k + EVERY] for k in range(0, STEPS, EVERY))]
+    losses = list(run_program(gallery.change(gallery.source_of(*names), *changes), seed, steps))
+    parts = [losses[:1], *(losses[k : k + EVERY] for k in range(0, steps, EVERY))]
     return [mean_of(part) for part in parts]
 
 
-def measure_short(names: tuple[str, ...], _: tuple[tuple[str, str], ...], seed: int) -> int | None:
+def measure_long_curve(names: tuple[str, ...], changes: Changes, seed: int) -> Losses:
+    """Return the curve of a program over two epochs."""
+    return measure_curve(names, changes, seed, LONG_STEPS)
+
+
+def measure_short(names: tuple[str, ...], _: Changes, seed: int) -> int | None:
     """Train a program on the first characters alone; return the steps to a low loss, None if it is not reached."""
     ids = "ids = np.searchsorted(characters, list(text))"
     source = gallery.change(gallery.source_of(*names), (ids + "\n", f"{ids}[: {SHORT_CHARS} + 1]\n"))
@@ -114,6 +124,13 @@ def measure_part(part: str) -> dict[str, Any]:
         return measure_all(measure_curve, single)
     if part == "short text":
         return measure_all(measure_short, single)
+    if part == "long":
+        return measure_all(measure_long_curve, {name: single[name] for name in LONG})
+    if part == "sgd":
+        with_sgd = {
+            m.name: ((m.name,), SGD) for m in gallery.MISTAKES if m.where != "update" and m.name != "adam-from-0"
+        }
+        return measure_all(measure_curve, {"none": ((), SGD)} | with_sgd)
     if part == "cures":
         of_sum = gallery.mistake("sum-for-mean").changes
         programs = {
@@ -243,20 +260,14 @@ def fill_pages(results: dict[str, Any]) -> dict[str, str]:
 
 @click.command()
 @click.option("--draw", is_flag=True, help="Write pages and figures from the results of the last run.")
-@click.option(
-    "--part",
-    "parts",
-    multiple=True,
-    type=click.Choice(["curves", "short text", "cures", "classic"]),
-    help="Measure this part only; repeatable.",
-)
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Measure this part only; repeatable.")
 def main(draw: bool, parts: tuple[str, ...]) -> None:
     """Train every program of the gallery, and write docs/debugging.md and docs/lstm.md."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one process per core
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not draw:
         results |= baselines() | {"machine": harness.describe_machine()}
-        for part in parts or ("curves", "short text", "cures", "classic"):
+        for part in parts or PARTS:
             results[part] = measure_part(part)
             RESULTS.write_text(json.dumps(results) + "\n", encoding="utf-8")
     for name, page in fill_pages(results).items():

@@ -14,6 +14,7 @@ import numpy as np
 DOCS = Path(__file__).parent
 PAGE, JSON = DOCS / "lstm.md", DOCS / "lstm-numbers.json"
 H, V = 2, 3
+DIGITS = 12  # after the decimal point; further ones may depend on the machine
 _BEGIN, _END = "<!-- numbers: make docs -->\n", "<!-- end of numbers -->"
 
 
@@ -53,7 +54,7 @@ def _to_lists(value: Any) -> Any:
         return {name: _to_lists(part) for name, part in value.items()}
     if isinstance(value, list):
         return [_to_lists(part) for part in value]
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return np.round(value, DIGITS).tolist()
 
 
 def tables(example: dict[str, Any]) -> Iterator[str]:

@@ -16,9 +16,9 @@ POSTS = Path(__file__).resolve().parents[1] / "data" / "tweets.txt"
 
 # From text to ids: a character's id is its rank among the distinct characters.
 text = Path(sys.argv[1] if __name__ == "__main__" and sys.argv[1:] else POSTS).read_text(encoding="utf-8")
-characters = sorted(set(text))
 if len(text) < 2:
     sys.exit("the text needs at least two characters")
+characters = sorted(set(text))
 vocab_size = V = len(characters)
 ids = np.searchsorted(characters, list(text))
 
