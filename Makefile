@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo addition test test-all coverage floors versions lint types format docs man picture reliability bench speed smoke check clean
+.PHONY: help setup demo addition test test-all coverage floors versions lint types format docs man picture gallery reliability bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -65,14 +65,19 @@ format: .venv/dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: .venv/dev  ## generate docs/cli.md from --help
+docs: .venv/dev  ## generate docs/cli.md from --help, and the figures and numbers of docs/lstm.md
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/figures.py
+	$(BIN)/python docs/worked_example.py
 
 man: .venv/dev  ## write man pages into man/
 	$(BIN)/python docs/generate.py --man man
 
 picture: .venv/benchmarks  ## draw docs/session.svg, the terminal session of the README
 	$(BIN)/python benchmarks/session.py
+
+gallery: .venv/dev  ## train an LSTM with each of the usual mistakes, and write docs/debugging.md (half an hour)
+	PYTHONPATH=tests $(BIN)/python benchmarks/debugging.py
 
 reliability: .venv/dev  ## try millions of faults, kills and mutations, and write docs/reliability.md (half an hour)
 	PYTHONPATH=tests $(BIN)/python tests/reliability.py

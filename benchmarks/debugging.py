@@ -3,6 +3,7 @@
 The numbers are kept in docs/debugging.json; --draw writes the pages and figures from it, without training.
 """
 
+import importlib.util
 import json
 import math
 import multiprocessing
@@ -41,7 +42,9 @@ RULES = {  # the popular cures, for gradients of the sum; each replaces text of 
         ),
     ),
 }
-PARTS = ("curves", "sgd", "long", "short text", "cures", "classic")
+PARTS = ["curves", "sgd", "long", "short text", "cures", "classic"]
+if importlib.util.find_spec("charlstm.diagnosis"):
+    PARTS.append("checks")
 CURES = {
     "SGD": ("SGD",),
     "SGD, clipped to 6": ("SGD", "clipping"),
@@ -117,6 +120,14 @@ def measure_all(measure: Any, programs: dict[str, tuple[Any, Any]]) -> dict[str,
     return {name: results[k * len(SEEDS) :][: len(SEEDS)] for k, name in enumerate(programs)}
 
 
+def measure_checks() -> dict[str, Any]:
+    """Return whether each program passes each check of `charlstm check`; None for checks that cannot be made."""
+    checks = importlib.import_module("charlstm.diagnosis.checks")
+    sources = {"none": gallery.program()} | {m.name: gallery.source_of(m.name) for m in gallery.MISTAKES}
+    results = {name: checks.check_source(source, str(gallery.PROGRAM)) for name, source in sources.items()}
+    return {name: {check: result.passed for check, result in made.items()} for name, made in results.items()}
+
+
 def measure_part(part: str) -> dict[str, Any]:
     """Return the results of a part."""
     single = {"none": ((), ())} | {mistake.name: ((mistake.name,), ()) for mistake in gallery.MISTAKES}
@@ -124,6 +135,8 @@ def measure_part(part: str) -> dict[str, Any]:
         return measure_all(measure_curve, single)
     if part == "short text":
         return measure_all(measure_short, single)
+    if part == "checks":
+        return measure_checks()
     if part == "long":
         return measure_all(measure_long_curve, {name: single[name] for name in LONG})
     if part == "sgd":
@@ -168,14 +181,36 @@ def summary(runs: list[Losses]) -> str:
 
 def mistakes_table(results: dict[str, Any]) -> Iterator[str]:
     """Yield the table of mistakes and their effect."""
-    yield "| mistake | in | first loss | loss at the end | 40 characters |"
-    yield "|---|---|---|---|---|"
+    yield "| mistake | in | first loss | with Adam | with SGD | 40 characters |"
+    yield "|---|---|---|---|---|---|"
     rows = [("none", "none: the right program", "")]
     rows += [(m.name, f"[{m.name}](#{m.name})", m.where) for m in gallery.MISTAKES]
     for name, label, where in rows:
-        runs = results["curves"][name]
-        first = fmean(run[0] or 0 for run in runs)
-        yield f"| {label} | {where} | {first:.2f} | {summary(runs)} | {short_verdict(results['short text'][name])} |"
+        runs, with_sgd = results["curves"][name], results["sgd"].get(name)
+        first = fmean(run[0] for run in runs)
+        cells = [f"{first:.2f}", summary(runs), summary(with_sgd) if with_sgd else ""]
+        yield f"| {' | '.join([label, where, *cells, short_verdict(results['short text'][name])])} |"
+
+
+def long_table(results: dict[str, Any]) -> Iterator[str]:
+    """Yield the losses of some mistakes after one epoch and after two."""
+    yield f"| mistake | {STEPS:,} steps | {LONG_STEPS:,} steps |"
+    yield "|---|---|---|"
+    for name in LONG:
+        runs = results["long"][name]
+        yield f"| {name} | {summary([run[: STEPS // EVERY + 1] for run in runs])} | {summary(runs)} |"
+
+
+def checks_table(results: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of mistakes and the checks of `charlstm check`, if they have been measured."""
+    if "checks" not in results:
+        return
+    names = list(results["checks"]["none"])
+    yield f"| mistake | {' | '.join(names)} |"
+    yield f"|---{'|---' * len(names)}|"
+    for mistake, found in results["checks"].items():
+        marks = [{True: "", False: "**found**", None: "not made"}[found.get(name)] for name in names]
+        yield f"| {mistake} | {' | '.join(marks)} |"
 
 
 def short_verdict(steps: list[int | None]) -> str:
@@ -199,6 +234,8 @@ def mistakes_list(results: dict[str, Any]) -> Iterator[str]:
                 yield line
         yield "```\n"
         yield from textwrap.wrap(mistake.symptom, 100)
+        if mistake.wrong:
+            yield f"\nWrong gradients: {', '.join(f'`{name}`' for name in mistake.wrong)}."
 
 
 def program_lines() -> list[str]:
@@ -242,7 +279,9 @@ SECTIONS = {
     "settings": ("debugging.md", settings_line),
     "mistakes": ("debugging.md", mistakes_table),
     "lines": ("debugging.md", mistakes_list),
+    "long": ("debugging.md", long_table),
     "cures": ("debugging.md", cures_table),
+    "checks": ("debugging.md", checks_table),
     "classic": ("lstm.md", classic_table),
 }
 
@@ -270,6 +309,8 @@ def main(draw: bool, parts: tuple[str, ...]) -> None:
         for part in parts or PARTS:
             results[part] = measure_part(part)
             RESULTS.write_text(json.dumps(results) + "\n", encoding="utf-8")
+    if missing := [part for part in PARTS if part not in results]:
+        raise click.ClickException(f"not measured yet: {', '.join(missing)}")
     for name, page in fill_pages(results).items():
         (harness.ROOT / "docs" / name).write_text(page, encoding="utf-8")
     curves.draw_symptoms(results, EVERY, harness.ROOT / "docs" / "debugging.svg")
