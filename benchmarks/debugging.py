@@ -222,6 +222,19 @@ def short_verdict(steps: list[int | None]) -> str:
     return f"passes{seeds}, after {round(fmean(passed))} steps"
 
 
+def short_summary(results: dict[str, Any]) -> Iterator[str]:
+    """Yield how many mistakes pass the popular check, and which of the five."""
+    seeds = {m.name: [n for n in results["short text"][m.name] if n is not None] for m in gallery.MISTAKES}
+    always = [name for name, passed in seeds.items() if len(passed) == len(SEEDS)]
+    sometimes = [name for name, passed in seeds.items() if 0 < len(passed) < len(SEEDS)]
+    of_five = "; ".join(f"{name} {short_verdict(results['short text'][name])}" for name in gallery.FIVE)
+    text = (
+        f"Of the {len(seeds)} mistakes, {len(always)} pass with every seed, and {len(sometimes)} with some. The right "
+        f"program takes {round(fmean(results['short text']['none']))} steps. Of the first five: {of_five}."
+    )
+    yield from textwrap.wrap(text, 100, break_on_hyphens=False)
+
+
 def mistakes_list(results: dict[str, Any]) -> Iterator[str]:
     """Yield a section for each mistake: its lines, its loss, and what it looks like."""
     right = program_lines()
@@ -233,7 +246,7 @@ def mistakes_list(results: dict[str, Any]) -> Iterator[str]:
             if not line.startswith(("---", "+++", "@@")):
                 yield line
         yield "```\n"
-        yield from textwrap.wrap(mistake.symptom, 100)
+        yield from textwrap.wrap(mistake.symptom, 100, break_on_hyphens=False)
         if mistake.wrong:
             yield f"\nWrong gradients: {', '.join(f'`{name}`' for name in mistake.wrong)}."
 
@@ -272,7 +285,7 @@ def settings_line(results: dict[str, Any]) -> Iterator[str]:
         f"brackets, the lowest and the highest seed. Guessing costs {results['guessing']:.2f} and letter frequencies "
         f"{results['frequencies']:.2f}. Machine: {results['machine']}."
     )
-    yield from textwrap.wrap(text, 100)
+    yield from textwrap.wrap(text, 100, break_on_hyphens=False)
 
 
 SECTIONS = {
@@ -281,6 +294,7 @@ SECTIONS = {
     "lines": ("debugging.md", mistakes_list),
     "long": ("debugging.md", long_table),
     "cures": ("debugging.md", cures_table),
+    "short": ("debugging.md", short_summary),
     "checks": ("debugging.md", checks_table),
     "classic": ("lstm.md", classic_table),
 }
