@@ -48,7 +48,7 @@ MISTAKES = (
             ('grads["w_x"][:, x[t]] +=', 'grads["w_x"][:, t] +='),
         ),
         (),
-        "The loss stays near that of letter frequencies. The gradients are right.",
+        "The loss sticks at letter frequencies. The gradients are right, so a gradient check passes.",
     ),
     Mistake(
         "swapped-state",
@@ -56,7 +56,7 @@ MISTAKES = (
         "forward",
         ((" h, c)\n        logits", " c, h)\n        logits"),),
         LSTM,
-        "The output layer learns; the gates get the gradients of another network.",
+        "It sticks far above the right program. The gates get the gradients of another network; those of the output layer are right.",
     ),
     Mistake(
         "candidate-error",
@@ -64,7 +64,7 @@ MISTAKES = (
         "backward",
         (("dz_g = dc * i * (1 - g**2)", "dz_g = dc * (1 - g**2)"),),
         LSTM,
-        "It learns, more slowly. In a window of one step, only the candidate's rows are wrong.",
+        "With SGD, the loss rises or leaps. Adam hides it. In a window of one step, only the candidate's rows are wrong.",
     ),
     Mistake(
         "sigmoid-twice",
@@ -76,7 +76,7 @@ MISTAKES = (
             ("dz_o = dh * np.tanh(c) * o * (1 - o)", "dz_o = dh * np.tanh(c) * sigmoid(o) * (1 - sigmoid(o))"),
         ),
         LSTM,
-        "It learns, a little worse: the factors are between 0.20 and 0.25 whatever the gates are.",
+        "With Adam, it sticks above the right program; with SGD, NaN. Where i (1 - i) vanishes for a closed gate, this factor stays between 0.20 and 0.25.",
     ),
     Mistake(
         "error-carried",
@@ -91,7 +91,7 @@ MISTAKES = (
             ("    return grads\n", "    error[:] = dh_next, dc_next\n    return grads\n"),
         ),
         (),
-        "The first window's gradients are right, and those of every later window are not.",
+        "Nothing in the curve of an otherwise right program. The first window's gradients are right, and no later ones. Overfitting a short text fails.",
     ),
     Mistake(
         "tanh-twice",
@@ -102,7 +102,7 @@ MISTAKES = (
             ("o * (1 - np.tanh(c) ** 2)", "o * (1 - np.tanh(np.tanh(c)) ** 2)"),
         ),
         LSTM,
-        "It learns, a little worse.",
+        "With Adam, it sticks far above the right program; with SGD, NaN. Where 1 - g^2 vanishes, this factor stays above 0.42.",
     ),
     Mistake(
         "no-path-c",
@@ -110,7 +110,7 @@ MISTAKES = (
         "backward",
         ((" (1 - np.tanh(c) ** 2) + dc_next", " (1 - np.tanh(c) ** 2)"),),
         LSTM,
-        "It learns, but hardly anything from further back than a few characters.",
+        "Nothing in this curve. Nothing teaches the cell to store something for several steps.",
     ),
     Mistake(
         "no-path-h",
@@ -118,7 +118,7 @@ MISTAKES = (
         "backward",
         (('dlogits @ params["w_out"] + dh_next', 'dlogits @ params["w_out"]'),),
         LSTM,
-        "It learns, a little worse: the path through c remains.",
+        "Little: the path through c remains.",
     ),
     Mistake(
         "forwards",
@@ -126,7 +126,7 @@ MISTAKES = (
         "backward",
         ((_LOOP, "for t in range(len(x))[:-1]:"),),
         ALL,
-        "It learns, but gates get the errors of the past.",
+        "It sticks above the right program: the gates get the errors of the past.",
     ),
     Mistake(
         "empty-loop",
@@ -142,7 +142,7 @@ MISTAKES = (
         "backward",
         ((_W_X, _W_X.removeprefix("    ")),),
         ("w_x",),
-        "It learns slowly: one character of each window is adjusted.",
+        "It sticks above the right program: one character of each window is adjusted.",
     ),
     Mistake(
         "bias-copied",
@@ -150,7 +150,7 @@ MISTAKES = (
         "backward",
         (('grads["b"] += dz\n', 'grads["b"] += np.concatenate([dz_g, dz_i, dz_i, dz_o])\n'),),
         ("b",),
-        "Nothing in the curve: it learns almost as well.",
+        "Nothing in the curve with Adam. With SGD, some seeds diverge.",
     ),
     Mistake(
         "split-swapped",
@@ -158,7 +158,7 @@ MISTAKES = (
         "backward",
         (('dh_next = dz @ params["w_h"]', 'dh_next = (dz @ np.hstack([params["w_h"], params["w_x"]]))[-H:]'),),
         LSTM,
-        "It learns, but the path through h carries errors of the wrong units.",
+        "Little: the path through h carries errors of the wrong units, and the path through c remains.",
     ),
     Mistake(
         "sum-for-mean",
@@ -166,7 +166,7 @@ MISTAKES = (
         "backward",
         ((" / len(x)  # [V]; p - one_hot(y), over T for the mean", "  # [V]; p - one_hot(y)"),),
         ALL,
-        "With SGD, the loss rises from the start. Adam hides it, because it divides by the size of the gradients.",
+        "With SGD, NaN. Adam hides it, because it divides by the size of the gradients.",
     ),
     Mistake(
         "no-forget-factor",
@@ -174,7 +174,7 @@ MISTAKES = (
         "backward",
         (("dc_next = dc * f", "dc_next = dc"),),
         LSTM,
-        "It learns, worse: errors from late steps swamp the early ones.",
+        "It ends above the right program, by little or much, depending on the seed.",
     ),
     Mistake(
         "c-for-c-prev",
@@ -182,7 +182,7 @@ MISTAKES = (
         "backward",
         (("dz_f = dc * c_prev * f * (1 - f)", "dz_f = dc * c * f * (1 - f)"),),
         LSTM,
-        "Almost nothing in the curve: c changes little from step to step.",
+        "Hardly anything: c changes little from step to step.",
     ),
     Mistake(
         "h-for-h-prev",
@@ -190,7 +190,7 @@ MISTAKES = (
         "backward",
         (("np.outer(dz, h_prev)", "np.outer(dz, h)"),),
         ("w_h",),
-        "It learns, worse.",
+        "It ends a little above the right program.",
     ),
     Mistake(
         "softmax-overflow",
@@ -206,7 +206,7 @@ MISTAKES = (
         "forward",
         (("    h, c = state\n", "    h, c = zero_state()\n"),),
         (),
-        "It learns, but stops falling early: each window begins without context.",
+        "Nothing in this curve: every window starts without context, which costs little until the network can use it.",
     ),
     Mistake(
         "targets-not-shifted",
@@ -214,7 +214,7 @@ MISTAKES = (
         "windows",
         (("yield window[:-1], window[1:]", "yield window[:-1], window[:-1]"),),
         (),
-        "The loss falls to almost 0 within an epoch, and samples repeat one character.",
+        "The loss falls to almost 0, and samples repeat one character.",
     ),
     Mistake(
         "adam-no-root",
@@ -222,7 +222,7 @@ MISTAKES = (
         "update",
         (("(np.sqrt(v_hat) + 1e-8)", "(v_hat + 1e-8)"),),
         (),
-        "The loss leaps at the first update.",
+        "NaN after the first update.",
     ),
     Mistake(
         "ascent",
@@ -230,7 +230,7 @@ MISTAKES = (
         "update",
         (("params[name] -= RATE", "params[name] += RATE"),),
         (),
-        "The loss rises from the first update.",
+        "The loss rises from the first update, until it is NaN.",
     ),
     Mistake(
         "adam-from-0",
@@ -269,7 +269,7 @@ MISTAKES = (
             ),
         ),
         (),
-        "Nothing: the end of the text leads into its start once an epoch.",
+        "Nothing: the end of the text leads into its start once per epoch.",
     ),
     Mistake(
         "biases-normal",
@@ -280,7 +280,7 @@ MISTAKES = (
             ('"b_out": np.zeros(V)', '"b_out": rng.normal(size=V)'),
         ),
         (),
-        "The first loss is above ln V, by about half a nat.",
+        "With some seeds, the first loss is well above ln V. The curve soon forgets it.",
     ),
 )
 
