@@ -319,7 +319,7 @@ def main(draw: bool, parts: tuple[str, ...]) -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one process per core
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not draw:
-        results |= baselines() | {"machine": harness.describe_machine()}
+        results |= baselines() | {"machine": harness.describe_machine().replace("\n", "; ")}
         for part in parts or PARTS:
             results[part] = measure_part(part)
             RESULTS.write_text(json.dumps(results) + "\n", encoding="utf-8")
