@@ -76,7 +76,7 @@ MISTAKES = (
             ("dz_o = dh * np.tanh(c) * o * (1 - o)", "dz_o = dh * np.tanh(c) * sigmoid(o) * (1 - sigmoid(o))"),
         ),
         LSTM,
-        "With Adam, it sticks above the right program; with SGD, NaN. Where i (1 - i) vanishes for a closed gate, this factor stays between 0.20 and 0.25.",
+        "With Adam, it sticks above the right program; with SGD, the loss becomes NaN. Where i (1 - i) vanishes for a closed gate, this factor stays between 0.20 and 0.25.",
     ),
     Mistake(
         "error-carried",
@@ -91,7 +91,7 @@ MISTAKES = (
             ("    return grads\n", "    error[:] = dh_next, dc_next\n    return grads\n"),
         ),
         (),
-        "Nothing in the curve of an otherwise right program. The first window's gradients are right, and no later ones. Overfitting a short text fails.",
+        "The curve of an otherwise right program does not show it. The first window's gradients are right, and no later ones. Overfitting a short text fails.",
     ),
     Mistake(
         "tanh-twice",
@@ -102,7 +102,7 @@ MISTAKES = (
             ("o * (1 - np.tanh(c) ** 2)", "o * (1 - np.tanh(np.tanh(c)) ** 2)"),
         ),
         LSTM,
-        "With Adam, it sticks far above the right program; with SGD, NaN. Where 1 - g^2 vanishes, this factor stays above 0.42.",
+        "With Adam, it sticks far above the right program; with SGD, the loss becomes NaN. Where 1 - g^2 vanishes, this factor stays above 0.42.",
     ),
     Mistake(
         "no-path-c",
@@ -110,7 +110,7 @@ MISTAKES = (
         "backward",
         ((" (1 - np.tanh(c) ** 2) + dc_next", " (1 - np.tanh(c) ** 2)"),),
         LSTM,
-        "Nothing in this curve. Nothing teaches the cell to store something for several steps.",
+        "The curve does not show it. Nothing teaches the cell to store something for several steps.",
     ),
     Mistake(
         "no-path-h",
@@ -118,7 +118,7 @@ MISTAKES = (
         "backward",
         (('dlogits @ params["w_out"] + dh_next', 'dlogits @ params["w_out"]'),),
         LSTM,
-        "Little: the path through c remains.",
+        "It costs little, because the path through c remains.",
     ),
     Mistake(
         "forwards",
@@ -150,7 +150,7 @@ MISTAKES = (
         "backward",
         (('grads["b"] += dz\n', 'grads["b"] += np.concatenate([dz_g, dz_i, dz_i, dz_o])\n'),),
         ("b",),
-        "Nothing in the curve with Adam. With SGD, some seeds diverge.",
+        "With Adam, the curve does not show it. With SGD, some seeds diverge.",
     ),
     Mistake(
         "split-swapped",
@@ -158,7 +158,7 @@ MISTAKES = (
         "backward",
         (('dh_next = dz @ params["w_h"]', 'dh_next = (dz @ np.hstack([params["w_h"], params["w_x"]]))[-H:]'),),
         LSTM,
-        "Little: the path through h carries errors of the wrong units, and the path through c remains.",
+        "It costs little: the path through h carries errors of the wrong units, but the path through c remains.",
     ),
     Mistake(
         "sum-for-mean",
@@ -166,7 +166,7 @@ MISTAKES = (
         "backward",
         ((" / len(x)  # [V]; p - one_hot(y), over T for the mean", "  # [V]; p - one_hot(y)"),),
         ALL,
-        "With SGD, NaN. Adam hides it, because it divides by the size of the gradients.",
+        "With SGD, the loss becomes NaN. Adam hides it, because it divides by the size of the gradients.",
     ),
     Mistake(
         "no-forget-factor",
@@ -182,7 +182,7 @@ MISTAKES = (
         "backward",
         (("dz_f = dc * c_prev * f * (1 - f)", "dz_f = dc * c * f * (1 - f)"),),
         LSTM,
-        "Hardly anything: c changes little from step to step.",
+        "The curve hardly shows it, because c changes little from step to step.",
     ),
     Mistake(
         "h-for-h-prev",
@@ -198,7 +198,7 @@ MISTAKES = (
         "forward",
         (("np.exp(logits - logits.max())", "np.exp(logits)"),),
         (),
-        "Nothing, until a logit exceeds 709 (88 in float32): then NaN.",
+        "The curve is the same until a logit exceeds 709 (88 in float32). Then the loss is NaN.",
     ),
     Mistake(
         "state-ignored",
@@ -206,7 +206,7 @@ MISTAKES = (
         "forward",
         (("    h, c = state\n", "    h, c = zero_state()\n"),),
         (),
-        "Nothing in this curve: every window starts without context, which costs little until the network can use it.",
+        "The curve of one epoch does not show it. Every window starts without context, which costs little until the network can use it.",
     ),
     Mistake(
         "targets-not-shifted",
@@ -222,7 +222,7 @@ MISTAKES = (
         "update",
         (("(np.sqrt(v_hat) + 1e-8)", "(v_hat + 1e-8)"),),
         (),
-        "NaN after the first update.",
+        "The loss is NaN after the first update.",
     ),
     Mistake(
         "ascent",
@@ -243,7 +243,7 @@ MISTAKES = (
             ),
         ),
         (),
-        "NaN after the first update: Adam divides 0 by 0.",
+        "The loss is NaN after the first update, because Adam divides 0 by 0.",
     ),
     Mistake(
         "state-not-carried",
@@ -256,7 +256,7 @@ MISTAKES = (
             ),
         ),
         (),
-        "As state-ignored.",
+        "It has the effect of state-ignored, but no function of the program is wrong.",
     ),
     Mistake(
         "state-not-reset",
@@ -269,7 +269,7 @@ MISTAKES = (
             ),
         ),
         (),
-        "Nothing: the end of the text leads into its start once per epoch.",
+        "It does no harm: once per epoch, the end of the text leads into its start.",
     ),
     Mistake(
         "biases-normal",

@@ -31,11 +31,7 @@ def test_every_mistake_was_measured_and_has_its_own_section():
 def test_every_mistake_is_among_the_symptoms():
     table = PAGE[PAGE.index("| symptom |") :].split("\n\n")[0]
     shown = set(re.findall(r"\]\(#([\w-]+)\)", table))
-    assert {mistake.name for mistake in gallery.MISTAKES} - shown <= {
-        "no-forget-factor",
-        "state-not-carried",
-        "state-not-reset",
-    }
+    assert {mistake.name for mistake in gallery.MISTAKES} - shown == {"state-not-reset"}  # harmless
 
 
 def test_baselines_are_those_of_the_bundled_posts():
