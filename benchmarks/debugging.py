@@ -206,7 +206,8 @@ def checks_table(results: dict[str, Any]) -> Iterator[str]:
     if "checks" not in results:
         return
     names = list(results["checks"]["none"])
-    yield f"| mistake | {' | '.join(names)} |"
+    titles = [name.replace("|", r"\|") for name in names]
+    yield f"| mistake | {' | '.join(titles)} |"
     yield f"|---{'|---' * len(names)}|"
     for mistake, found in results["checks"].items():
         marks = [{True: "", False: "**found**", None: "not made"}[found.get(name)] for name in names]

@@ -91,7 +91,7 @@ def test_figures_are_up_to_date(name):
 
 
 def test_lines_for_two_layers_give_the_gradients_of_the_package():
-    lines = re.search(r"((?:    .*\n){3})", PAGE[PAGE.index("## Two layers") :])[1]
+    lines = re.findall(r"(?:    .*\n){3}", PAGE[PAGE.index("## Two layers") :])[0]
     z_line, w_x_line, dx_line = lines_of(lines).splitlines(keepends=True)
     forward = compile(z_line, "lstm.md", "exec")
     backward = compile(w_x_line + dx_line, "lstm.md", "exec")
@@ -129,7 +129,8 @@ def test_lines_for_two_layers_give_the_gradients_of_the_package():
             dz = np.concatenate(
                 [dc * i * (1 - g**2), dc * g * i * (1 - i), dc * c_prev * f * (1 - f), dh * np.tanh(c) * o * (1 - o)]
             )
-            exec(backward, scope | {"np": np, "dz": dz, "grads": grads[n]}, outcome := {})
+            outcome: dict[str, np.ndarray] = {}
+            exec(backward, scope | {"np": np, "dz": dz, "grads": grads[n]}, outcome)
             dx = outcome["dx"]
             grads[n]["w_h"] += np.outer(dz, scope["h_prev"])
             grads[n]["b"] += dz
