@@ -1,0 +1,1 @@
+"""Someone else's LSTM: what is wrong with it, found by running it."""
