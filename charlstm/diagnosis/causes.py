@@ -1,0 +1,266 @@
+"""From the pattern of wrong gradients to the likely cause, in a sentence or two."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from charlstm.arrays import Grads
+from charlstm.diagnosis.differences import Difference, compare
+from charlstm.diagnosis.equations import BACKWARD, Lines
+from charlstm.diagnosis.layout import GATE_NAMES, GATES, Block, blocks_of, gate_blocks
+from charlstm.diagnosis.lines import find_lines
+from charlstm.diagnosis.probe import Probe
+from charlstm.diagnosis.recognition import Recognized, recognize
+
+WINDOW = 6  # steps
+_SHOWN = 3  # names in a list
+
+
+@dataclass(frozen=True)
+class Level:
+    """The gradients of one window: the differences of all blocks, and the gradients themselves."""
+
+    differences: list[Difference]
+    grads: Grads
+
+    @cached_property
+    def wrong(self) -> list[Block]:
+        """The blocks whose gradient is wrong."""
+        return [each.block for each in self.differences if each.wrong]
+
+    @property
+    def error(self) -> float:
+        """The largest relative error."""
+        return max(each.error for each in self.differences)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all gradients are zero."""
+        return not any(grad.any() for grad in self.grads.values())
+
+
+class Gradients:
+    """The gradients of a program for one step, for a first window and for a later one.
+
+    Args:
+        probe: the program.
+    """
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+
+    @cached_property
+    def recognized(self) -> Recognized | None:
+        """The layout of the parameters."""
+        return recognize(self._probe)
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The parts of all parameters, by gate where their layout is known."""
+        probe = self._probe
+        if self.recognized is not None:
+            return self.recognized.blocks
+        layout = probe.program.layout or {}
+        named = blocks_of(layout, probe.params, probe.program.vocab_size, probe.units) if probe.units else []
+        rest = {name: param for name, param in probe.params.items() if name not in layout or not probe.units}
+        return [*named, *gate_blocks(rest, probe.units)]
+
+    @cached_property
+    def one_step(self) -> Level:
+        """A window of one step, from a carried state."""
+        return Level(*compare(self._probe, self._probe.window(1), self._probe.carried, self.blocks))
+
+    @cached_property
+    def first(self) -> Level:
+        """A window from the zero state."""
+        return Level(*compare(self._probe, self._probe.window(WINDOW), self._probe.zero, self.blocks))
+
+    @cached_property
+    def later(self) -> Level:
+        """A window from a carried state."""
+        return Level(*compare(self._probe, self._probe.window(WINDOW), self._probe.carried, self.blocks))
+
+    @cached_property
+    def cause(self) -> str:
+        """The likely cause of what is wrong with them."""
+        return (
+            self._unused()
+            or self._factor()
+            or self._clipped()
+            or self._output_layer()
+            or self._accumulation()
+            or self._carried_state()
+            or self._copied()
+            or self._lines()
+            or self._gates()
+        )
+
+    # ---- the rules, the most specific first
+
+    def _unused(self) -> str:
+        if not any(any(each.by_loss) for each in self.first.differences):
+            return (
+                "The loss does not depend on params: loss_and_grads reads copies made earlier, "
+                "not the arrays that it is given."
+            )
+        if self.first.is_zero or self.later.is_zero:
+            return (
+                "All gradients are zero: the loop over time of the backward pass never runs. "
+                "`range(T - 1, -1)` lacks its step of -1, and `[:-1]` is not `[::-1]`."
+            )
+        inner = [name for name in self._probe.params if name not in self._probe.output_params]
+        if inner and not any(self.later.grads[name].any() for name in inner):
+            return "Only the output layer has a gradient: its error never reaches the gates."
+        return ""
+
+    def _factor(self) -> str:
+        pairs = [pair for each in self.later.differences for pair in zip(each.by_program, each.by_loss, strict=True)]
+        program, loss = np.array(pairs).T
+        factor = float(program @ loss / (loss @ loss))
+        if not np.allclose(program, factor * loss, rtol=0, atol=1e-3 * np.abs(factor * loss).max()) or factor == 0:
+            return ""
+        if any(abs(p - factor * q) > 0.02 * abs(factor * q) + 1e-6 for p, q in pairs):
+            return ""
+        B = self._probe.program.streams
+        names = {WINDOW * B: "T B" if B > 1 else "T", WINDOW: "T", B: "B"}
+        for size, name in names.items():
+            if size > 1 and abs(factor - size) < 0.01 * size:
+                return f"Every gradient is {name} times that of the loss: the loss is a mean, the gradients are of the sum."
+            if size > 1 and abs(factor - 1 / size) < 0.01 / size:
+                return f"Every gradient is 1 / ({name}) of that of the loss: the loss is a sum, the gradients are of the mean."
+        if abs(factor + 1) < 0.01:
+            return "Every gradient has the wrong sign: p - one_hot(y) may be the other way around."
+        return f"Every gradient is {factor:.4g} times that of the loss: a factor, or clipping of the norm, is in one only."
+
+    def _clipped(self) -> str:
+        sizes = np.concatenate([np.abs(grad).reshape(-1) for grad in self.later.grads.values()])
+        largest = sizes.max()
+        if np.isfinite(largest) and largest > 0 and np.count_nonzero(sizes == largest) >= 3:
+            return f"Several gradients are exactly {largest:.4g}: they are clipped. Clip them after loss_and_grads."
+        return ""
+
+    def _output_layer(self) -> str:
+        wrong, outputs = _params(self.later.wrong), set(self._probe.output_params)
+        if not wrong <= outputs:
+            return ""
+        weights = {name for name in outputs if min(np.shape(self._probe.params[name]), default=0) > 1 and np.ndim(self._probe.params[name]) > 1}
+        if wrong == weights:
+            return f"Only the weights of the output layer are wrong: is {_join(wrong)} multiplied by h after the step?"
+        return f"Only the output layer is wrong: is the error of the logits p - one_hot(y), and is {_join(wrong)} summed over the steps?"
+
+    def _accumulation(self) -> str:
+        """Right for one step and wrong for a window, but not in all parameters of the gates."""
+        wrong = _params(self.later.wrong)
+        inner = {name for name in self._probe.params if name not in self._probe.output_params}
+        if self.one_step.wrong or not wrong < inner | set(self._probe.output_params):
+            return ""
+        parts = {block.part for block in self.later.wrong}
+        if wrong >= inner and not (parts == {"x"} or parts == {"h"} or parts == {"b"}):
+            return ""
+        what = "the last step only" if self._has_one_id(self.later) else "one step, or of steps that are shifted"
+        return (
+            f"{_join(wrong)} is right for one step and wrong for a window, while the other gradients are right: it is "
+            f"that of {what}. Look for `=` in place of `+=`, a line outside the loop, or h after the step for h before it."
+        )
+
+    def _has_one_id(self, level: Level) -> bool:
+        """Return whether the gradient of the weights of x has one character only, that of the last step."""
+        last = self._probe.columns(self._probe.window(WINDOW)).x[-1]
+        for block in level.wrong:
+            if block.part == "x":
+                grad = level.grads[block.param][block.index]
+                used = np.flatnonzero(np.any(grad != 0, axis=0 if block.by_rows else 1))
+                if not set(used.tolist()) <= set(last.tolist()):
+                    return False
+        return any(block.part == "x" for block in level.wrong)
+
+    def _carried_state(self) -> str:
+        if self.first.wrong or not self.later.wrong:
+            return ""
+        if self.one_step.wrong:
+            return (
+                "The first window is right, and a window with a carried state is wrong in its first step: the backward "
+                "pass has zeros in place of the state before the window."
+            )
+        return (
+            "The first window is right, and a later one is wrong: the error of one window is carried into the next. "
+            "dh_next and dc_next start at zero in each window."
+        )
+
+    def _copied(self) -> str:
+        level = self.one_step if self.one_step.wrong else self.later
+        for block in level.wrong:
+            grad = level.grads[block.param][block.index]
+            for other in self.blocks:
+                twin = level.grads[other.param][other.index]
+                if other is not block and other not in level.wrong and grad.shape == twin.shape and grad.any() and np.array_equal(grad, twin):
+                    return f"The gradient of {block.label} equals that of {other.label}: it is copied from there."
+        return ""
+
+    def _lines(self) -> str:
+        if self.recognized is None:
+            return ""
+        if self.recognized.mistakes:
+            return "The forward pass is not that of an LSTM, and the backward pass is not its derivative; see below."
+        lines = find_lines(self._probe, self.recognized)
+        return describe_lines(lines, BACKWARD) if lines else ""
+
+    def _gates(self) -> str:
+        level = self.one_step if self.one_step.wrong else self.later
+        named = {block.gate for block in level.wrong} & set(GATES)
+        inner = [block for block in self.blocks if block.param not in self._probe.output_params]
+        only = f"Only {_join(GATE_NAMES[gate] for gate in GATES if gate in named)} wrong: " if named else ""
+        if not self.one_step.wrong:
+            return (
+                "One step is right and a window is wrong: the errors of h or c do not reach the previous step as they "
+                "should. dh_next is dz @ w_h, for all four gates together, and dc_next is dc * f."
+            )
+        if len(level.wrong) == len(self.blocks):
+            return "All gradients are wrong, the output layer's too: begin with the error of the logits, p - one_hot(y)."
+        if len(named) == 1:
+            (gate,) = named
+            return f"{only}its error is dz_{gate} = {BACKWARD[f'dz_{gate}']}."
+        if named == {"i", "f", "o"}:
+            return f"{only}the derivative of the sigmoid, i * (1 - i), is applied to activated gates, once."
+        if named == {"g", "i", "f"}:
+            return f"{only}the error of c is dc = {BACKWARD['dc']}."
+        if len(level.wrong) == len(inner):
+            return (
+                "All but the output layer is wrong: a derivative is applied twice, or h and c are swapped in a call, or "
+                "the error of h is wrong: dh = dlogits @ w_out + dh_next."
+            )
+        return f"Wrong for one step already, so compare the lines for {_join(_labels(level.wrong))} with docs/lstm.md."
+
+
+def describe_lines(lines: Lines, right: Lines) -> str:
+    """Return which lines a program seems to have in place of the right ones."""
+    told = []
+    for name, line in lines.items():
+        if name == "state":
+            told.append("h and c are swapped in the call of the cell")
+        elif name == "dh" and "dh_next" not in line:
+            told.append(f"the error of h does not reach the previous step: `dh = {line}` lacks `+ dh_next`")
+        elif name == "dc" and "dc_next" not in line:
+            told.append(f"the error of c does not reach the previous step: `dc = {line}` lacks `+ dc_next`")
+        else:
+            told.append(f"`{name} = {line}` in place of `{name} = {right[name]}`")
+    twice = any(f"sigmoid({gate})" in line or f"tanh({gate})" in line for line in lines.values() for gate in "gifo")
+    twice |= any("tanh(tanh(c))" in line or "c**2" in line for line in lines.values())
+    note = " The derivative is applied to a value that is already activated." if twice else ""
+    return f"The program computes {'; '.join(told)}.{note}" if told else ""
+
+
+def _params(blocks: Iterable[Block]) -> set[str]:
+    return {block.param for block in blocks}
+
+
+def _labels(blocks: Sequence[Block]) -> list[str]:
+    labels = [block.label for block in blocks]
+    return labels if len(labels) <= _SHOWN else [*labels[:_SHOWN], f"{len(labels) - _SHOWN} more"]
+
+
+def _join(names: Iterable[str]) -> str:
+    *rest, last = sorted(names) if isinstance(names, set) else list(names)
+    return f"{', '.join(rest)} and {last}" if rest else last

@@ -1,0 +1,108 @@
+"""Which lines of a backward pass would give the gradients of a program."""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from charlstm.arrays import Floats, Grads
+from charlstm.diagnosis.equations import BACKWARD, CELL_ERRORS, TIME_MISTAKES, Lines, errors, evaluate, forward, gate_mistakes
+from charlstm.diagnosis.layout import GATES, Block, weights_of
+from charlstm.diagnosis.probe import Probe
+from charlstm.diagnosis.recognition import Recognized
+from charlstm.text.batches import Window
+
+_TOLERANCE = {"float64": 1e-6, "float32": 1e-2}
+
+
+def find_lines(probe: Probe, recognized: Recognized) -> Lines | None:
+    """Return the lines of the backward pass that differ from ours; None if none are found that explain the gradients.
+
+    The error of each gate is read off the gradients for one step, which has no errors from later ones. Two steps show
+    how the errors of h and c are passed on.
+    """
+    cell = _Observation(probe, recognized, probe.window(1))
+    lines = min(_cell_lines(cell), key=len, default=None)
+    if lines is None:
+        return None
+    window = _Observation(probe, recognized, probe.window(2))
+    return next((lines | each for each in _time_lines(lines) if window.fits(lines | each)), None)
+
+
+class _Observation:
+    """The sum of dz over the steps and streams of a window, as a program's gradients have it."""
+
+    def __init__(self, probe: Probe, recognized: Recognized, window: Window) -> None:
+        weights = weights_of(recognized.blocks, probe.params, probe.program.vocab_size, probe.units)
+        assert weights is not None
+        self.weights = weights
+        self._tolerance = _TOLERANCE[probe.precision.name]
+        output = probe.run(window, probe.carried)
+        losses, self.steps = forward(
+            weights, probe.columns(window), *probe.pair_of(probe.carried), recognized.mistakes
+        )
+        scale = float(losses.sum()) / output.loss  # undoes the mean
+        self.dz = [scale * each for each in _error_sums(output.grads, recognized.blocks)]  # [4, H], by x and by b
+
+    def fits(self, lines: Lines) -> bool:
+        """Return whether these lines explain the gradients of the weights or of the biases."""
+        expected = np.sum(errors(self.weights, self.steps, lines), axis=(0, 2))  # [4, H]
+        return any(self.close(dz, expected) for dz in self.dz)
+
+    def close(self, seen: Floats, expected: Floats) -> bool:
+        """Return whether two arrays are equal but for rounding."""
+        return bool(np.abs(seen - expected).max() <= self._tolerance * max(np.abs(expected).max(), 1e-12))
+
+
+def _cell_lines(cell: _Observation) -> Iterator[Lines]:
+    """Yield sets of lines that explain the gradients for one step, one for each line of the error of c."""
+    for dz, dc in product(cell.dz, (BACKWARD["dc"], *CELL_ERRORS)):
+        found: dict[str, str] | None = {} if dc == BACKWARD["dc"] else {"dc": dc}
+        values = _values(cell, dc)
+        for k, gate in enumerate(GATES):
+            name = f"dz_{gate}"
+            for line in (BACKWARD[name], *gate_mistakes(gate)):
+                if cell.close(dz[k], evaluate(line, values).sum(0)):
+                    break
+            else:
+                found = None
+                break
+            if line != BACKWARD[name]:
+                found = found | {name: line}
+        if found is not None:
+            yield found
+
+
+def _values(cell: _Observation, dc: str) -> dict[str, Any]:
+    """Return the values of the only step, with the errors of h and c."""
+    zero = np.zeros_like(cell.steps[0]["h"])
+    values = cell.steps[0] | {"dh_next": zero, "dc_next": zero, "w_out": cell.weights.w_out}
+    values["dh"] = evaluate(BACKWARD["dh"], values)
+    values["dc"] = evaluate(dc, values)
+    return values
+
+
+def _time_lines(lines: Lines) -> Iterator[Lines]:
+    """Yield lines that pass the errors of h and c on: the right ones, then those with one mistake, then with two."""
+    cut = lines.get("dc", BACKWARD["dc"]).removesuffix(" + dc_next")
+    singles = [{name: line} for name, wrong in TIME_MISTAKES.items() for line in wrong if name != "dc"]
+    singles.append({"dc": cut})
+    yield {}
+    yield from singles
+    yield from (a | b for a, b in product(singles, singles) if a.keys() != b.keys())
+
+
+def _error_sums(grads: Grads, blocks: Sequence[Block]) -> list[Floats]:
+    """Return the sums of dz over steps and streams [4, H]: of the weights of x, which a one-hot x selects, and of b."""
+    found = []
+    for part in ("x", "b"):
+        by_gate = {}
+        for block in blocks:
+            if block.part == part and block.gate in GATES:
+                grad = grads[block.param][block.index]
+                rows = grad if block.by_rows else grad.T
+                by_gate[block.gate] = rows.reshape(-1, 1) if part == "b" else rows
+        if len(by_gate) == len(GATES):
+            found.append(np.array([by_gate[gate].sum(1) for gate in GATES]))
+    return found
