@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from charlstm.config.presets import load_config as load_config
     from charlstm.config.settings import Config as Config
+    from charlstm.diagnosis.checks import Result as Result
+    from charlstm.diagnosis.checks import check as check
     from charlstm.errors import CharlstmError as CharlstmError
     from charlstm.errors import UsageError as UsageError
     from charlstm.sampling.language_model import LanguageModel as LanguageModel
@@ -42,11 +44,13 @@ _MODULES = {
     "Evaluation": "storage.run",
     "LanguageModel": "sampling.language_model",
     "Report": "training.loop",
+    "Result": "diagnosis.checks",
     "Run": "storage.run",
     "SamplingParams": "sampling.params",
     "Score": "sampling.language_model",
     "UsageError": "errors",
     "Vocab": "text.vocab",
+    "check": "diagnosis.checks",
     "corpus_from_text": "text.corpus",
     "load": "storage.checkpoint",
     "load_config": "config.presets",

@@ -198,6 +198,27 @@ def score(request: ScoreRequest) -> None:
 
 
 @cli.command()
+@click.argument("program")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(program: str, as_json: bool) -> int:
+    """Check an LSTM that you wrote yourself, and name the likely bug.
+
+    PROGRAM is a Python file that defines vocab_size, params (a dict of arrays), zero_state() and
+    loss_and_grads(params, x, y, state), which returns loss, grads and the new state. Any layout of the parameters will
+    do. docs/check.md shows how to adapt a program in a few lines. The file is run, so check only code that you trust.
+
+    Exit code 0 means that all checks passed, 1 that one failed, and 2 that the file lacks a name.
+
+    Examples:
+    charlstm check mine.py
+    charlstm check mine.py --json
+    """
+    from charlstm.cli.check import print_check
+
+    return print_check(program, as_json)
+
+
+@cli.command()
 @click.argument("checkpoint", metavar="[FILE]", default="model.npz")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(checkpoint: str, as_json: bool) -> None:

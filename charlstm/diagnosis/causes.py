@@ -1,5 +1,6 @@
 """From the pattern of wrong gradients to the likely cause, in a sentence or two."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,14 +9,15 @@ import numpy as np
 
 from charlstm.arrays import Grads
 from charlstm.diagnosis.differences import Difference, compare
-from charlstm.diagnosis.equations import BACKWARD, Lines
+from charlstm.diagnosis.equations import BACKWARD, FORWARD, Lines
 from charlstm.diagnosis.layout import GATE_NAMES, GATES, Block, blocks_of, gate_blocks
 from charlstm.diagnosis.lines import find_lines
 from charlstm.diagnosis.probe import Probe
 from charlstm.diagnosis.recognition import Recognized, recognize
 
 WINDOW = 6  # steps
-_SHOWN = 3  # names in a list
+_SHOWN = 3  # labels in a sentence
+_SHOWN_BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,22 @@ class Level:
     def wrong(self) -> list[Block]:
         """The blocks whose gradient is wrong."""
         return [each.block for each in self.differences if each.wrong]
+
+    def describe_wrong(self) -> str:
+        """Return which blocks are wrong, parameter by parameter."""
+        counts = Counter((block.param, block.part) for block in self._blocks)
+        parts = Counter(param for param, _ in counts)
+        groups: dict[str, list[str]] = {}
+        for block in self.wrong:
+            name = f"{block.param} from {block.part}" if parts[block.param] > 1 else block.param
+            groups.setdefault(name if block.gate else block.label, []).append(block.gate)
+        listed = [f"{name} ({' '.join(gates)})" if set(gates) <= set(GATES) else name for name, gates in groups.items()]
+        more = f"; {len(listed) - _SHOWN_BLOCKS} more" if len(listed) > _SHOWN_BLOCKS else ""
+        return f"{'; '.join(listed[:_SHOWN_BLOCKS])}{more}"
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return [each.block for each in self.differences]
 
     @property
     def error(self) -> float:
@@ -46,10 +64,14 @@ class Gradients:
 
     Args:
         probe: the program.
+
+    Attributes:
+        unsteady: whether equal calls give other gradients, so that no pattern means anything.
     """
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
+        self.unsteady = False
 
     @cached_property
     def recognized(self) -> Recognized | None:
@@ -85,17 +107,20 @@ class Gradients:
     @cached_property
     def cause(self) -> str:
         """The likely cause of what is wrong with them."""
-        return (
-            self._unused()
-            or self._factor()
-            or self._clipped()
-            or self._output_layer()
-            or self._accumulation()
-            or self._carried_state()
-            or self._copied()
-            or self._lines()
-            or self._gates()
+        if self.unsteady:
+            return "The gradients depend on earlier calls; mend that first."
+        rules = (
+            self._unused,
+            self._factor,
+            self._clipped,
+            self._output_layer,
+            self._accumulation,
+            self._carried_state,
+            self._copied,
+            self._lines,
+            self._gates,
         )
+        return next(filter(None, (rule() for rule in rules)), "")
 
     # ---- the rules, the most specific first
 
@@ -109,6 +134,11 @@ class Gradients:
             return (
                 "All gradients are zero: the loop over time of the backward pass never runs. "
                 "`range(T - 1, -1)` lacks its step of -1, and `[:-1]` is not `[::-1]`."
+            )
+        if self.one_step.is_zero:
+            return (
+                "A window of one step has no gradients: the loop of the backward pass leaves out a step. "
+                "`[:-1]` is not `[::-1]`."
             )
         inner = [name for name in self._probe.params if name not in self._probe.output_params]
         if inner and not any(self.later.grads[name].any() for name in inner):
@@ -151,30 +181,45 @@ class Gradients:
         return f"Only the output layer is wrong: is the error of the logits p - one_hot(y), and is {_join(wrong)} summed over the steps?"
 
     def _accumulation(self) -> str:
-        """Right for one step and wrong for a window, but not in all parameters of the gates."""
+        """Wrong in some parameters of the gates, and right in others: dz is right, and what becomes of it is not."""
         wrong = _params(self.later.wrong)
         inner = {name for name in self._probe.params if name not in self._probe.output_params}
-        if self.one_step.wrong or not wrong < inner | set(self._probe.output_params):
+        parts = {block.part for block in self.later.wrong if block.param in inner}
+        if not wrong <= inner or (wrong == inner and (len(parts) > 1 or parts == {""})):
             return ""
-        parts = {block.part for block in self.later.wrong}
-        if wrong >= inner and not (parts == {"x"} or parts == {"h"} or parts == {"b"}):
+        if (wrong < inner or parts) and not self._whole(self.later.wrong, wrong, parts):
             return ""
-        what = "the last step only" if self._has_one_id(self.later) else "one step, or of steps that are shifted"
+        what = f"{_join(wrong)}{f' ({_join(parts)})' if wrong == inner else ''}"
+        if self.one_step.wrong:
+            return (
+                f"Only {what} is wrong, so the errors dz of the gates are right: each is multiplied by x, or by h "
+                "before the step (not after it), and summed."
+            )
+        step = self._only_step(self.later)
         return (
-            f"{_join(wrong)} is right for one step and wrong for a window, while the other gradients are right: it is "
-            f"that of {what}. Look for `=` in place of `+=`, a line outside the loop, or h after the step for h before it."
+            f"{what} is right for one step and wrong for a window, while the other gradients are right: "
+            f"{'it is that of ' + step if step else 'steps are missing or shifted'}. Look for `=` in place of `+=`, "
+            "and for a line outside the loop."
         )
 
-    def _has_one_id(self, level: Level) -> bool:
-        """Return whether the gradient of the weights of x has one character only, that of the last step."""
-        last = self._probe.columns(self._probe.window(WINDOW)).x[-1]
+    def _whole(self, wrong_blocks: Sequence[Block], params: set[str], parts: set[str]) -> bool:
+        """Return whether all gates of these parameters, or of these parts of them, are wrong."""
+        return all(
+            block in wrong_blocks
+            for block in self.blocks
+            if block.param in params and (block.part in parts or not block.part)
+        )
+
+    def _only_step(self, level: Level) -> str:
+        """Return the step whose character alone has a gradient of the weights of x; "" if there is none."""
+        x = self._probe.columns(self._probe.window(WINDOW)).x
+        used: set[int] = set()
         for block in level.wrong:
             if block.part == "x":
                 grad = level.grads[block.param][block.index]
-                used = np.flatnonzero(np.any(grad != 0, axis=0 if block.by_rows else 1))
-                if not set(used.tolist()) <= set(last.tolist()):
-                    return False
-        return any(block.part == "x" for block in level.wrong)
+                used |= set(np.flatnonzero(np.any(grad != 0, axis=0 if block.by_rows else 1)).tolist())
+        names = {0: "the first step only", WINDOW - 1: "the last step only"}
+        return next((name for t, name in names.items() if used and used <= set(x[t].tolist())), "")
 
     def _carried_state(self) -> str:
         if self.first.wrong or not self.later.wrong:
@@ -203,7 +248,8 @@ class Gradients:
         if self.recognized is None:
             return ""
         if self.recognized.mistakes:
-            return "The forward pass is not that of an LSTM, and the backward pass is not its derivative; see below."
+            forward = describe_lines(self.recognized.mistakes, FORWARD)
+            return f"The backward pass is not the derivative of the forward pass. {forward}"
         lines = find_lines(self._probe, self.recognized)
         return describe_lines(lines, BACKWARD) if lines else ""
 
@@ -236,20 +282,21 @@ class Gradients:
 
 def describe_lines(lines: Lines, right: Lines) -> str:
     """Return which lines a program seems to have in place of the right ones."""
-    told = []
-    for name, line in lines.items():
-        if name == "state":
-            told.append("h and c are swapped in the call of the cell")
-        elif name == "dh" and "dh_next" not in line:
-            told.append(f"the error of h does not reach the previous step: `dh = {line}` lacks `+ dh_next`")
-        elif name == "dc" and "dc_next" not in line:
-            told.append(f"the error of c does not reach the previous step: `dc = {line}` lacks `+ dc_next`")
-        else:
-            told.append(f"`{name} = {line}` in place of `{name} = {right[name]}`")
-    twice = any(f"sigmoid({gate})" in line or f"tanh({gate})" in line for line in lines.values() for gate in "gifo")
-    twice |= any("tanh(tanh(c))" in line or "c**2" in line for line in lines.values())
-    note = " The derivative is applied to a value that is already activated." if twice else ""
-    return f"The program computes {'; '.join(told)}.{note}" if told else ""
+    told = [_describe_line(name, line, right.get(name, "")) for name, line in lines.items()]
+    twice = any(f"sigmoid({gate})" in line or f"tanh({gate})" in line for line in lines.values() for gate in GATES)
+    twice |= any("tanh(tanh(c))" in line for line in lines.values())
+    return " ".join([*told, *(["The derivative is applied to a value that is already activated."] if twice else [])])
+
+
+def _describe_line(name: str, line: str, right: str) -> str:
+    if name == "state":
+        return "h and c are swapped in the call of the cell."
+    for letter in "hc":
+        if name == f"d{letter}" and f"d{letter}_next" not in line:
+            return f"The error of {letter} does not reach the previous step: `{name} = {line}` lacks `+ {name}_next`."
+    if "hstack" in line:
+        return "The error of the concatenation of h and x is split in the wrong order: dh_next is not `dz @ w_h`."
+    return f"The program seems to compute `{name} = {line}` in place of `{name} = {right}`."
 
 
 def _params(blocks: Iterable[Block]) -> set[str]:

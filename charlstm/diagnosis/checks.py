@@ -98,16 +98,15 @@ def _results(program: Program) -> Iterator[Result]:
     except Finding as finding:
         yield _failure("runs", finding)
         return
-    gradients, told = Gradients(probe), set[str]()
+    gradients = Gradients(probe)
     for name, function in _checks(probe, gradients):
         try:
             yield Result(name, True, function())
         except NotCheckedError as error:
             yield Result(name, None, str(error))
         except Finding as finding:
-            result = _failure(name, finding)
-            yield result if result.cause not in told else Result(name, False, result.measured, "As above.")
-            told |= {finding.cause} - {""}
+            yield _failure(name, finding)
+            gradients.unsteady |= name == "repeats"
 
 
 def _checks(probe: Probe, gradients: Gradients) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -132,10 +131,8 @@ def _check_gradients(gradients: Gradients, level: Level) -> str:
     """Compare the gradients of a window with finite differences."""
     if not level.wrong:
         return f"largest relative error {level.error:.0e} in {len(level.differences)} blocks"
-    wrong = [f"{each.block.label} ({each.error:.0e})" for each in level.differences if each.wrong]
-    listed = f"{'; '.join(wrong[:6])}{f'; {len(wrong) - 6} more' if len(wrong) > 6 else ''}"
-    count = f"{len(wrong)} of {len(level.differences)} blocks wrong"
-    raise Finding(f"{count}: {listed}", gradients.cause)
+    count = f"{len(level.wrong)} of {len(level.differences)} blocks are wrong by up to {level.error:.0e}"
+    raise Finding(f"{count}: {level.describe_wrong()}", gradients.cause)
 
 
 def _failure(name: str, finding: Finding) -> Result:

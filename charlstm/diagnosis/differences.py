@@ -20,8 +20,8 @@ class Difference:
         block: of a parameter.
         by_program: per direction.
         by_loss: per direction.
-        error: the largest relative difference between the two, less rounding.
-        wrong: whether it is too large.
+        error: the largest relative difference between the two.
+        wrong: whether it is larger than rounding explains.
     """
 
     block: Block
@@ -50,8 +50,8 @@ def _compare(
     gap = max(abs(a - b) for a, b in zip(by_program, by_loss, strict=True))
     if not np.isfinite(gap):
         return Difference(block, by_program, by_loss, np.inf, True)
-    error = max(gap - rounding, 0) / max(largest, 1e-300)
-    return Difference(block, by_program, by_loss, error, error > probe.precision.relative)
+    wrong = gap > rounding + probe.precision.relative * largest
+    return Difference(block, by_program, by_loss, gap / max(largest, rounding), wrong)
 
 
 def _directions(grad: Floats, rng: np.random.Generator) -> list[Floats]:

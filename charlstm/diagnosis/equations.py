@@ -35,7 +35,6 @@ BACKWARD: Lines = {
     "dh_next": "dz @ w_h",
     "dc_next": "dc * f",
 }
-SWAPPED = {"state": "c, h"}  # a cell that is given c for h and h for c
 FORWARD_MISTAKES: Mapping[str, tuple[str, ...]] = {
     "state": ("c, h",),
     "h": ("o * c", "o * sigmoid(c)", "tanh(c)", "o * tanh(g)"),
@@ -78,12 +77,13 @@ CELL_ERRORS = (
 _AS_GATES = {gate: f"dz_{gate} @ w_h{gate}" for gate in GATES}  # their sum is dz @ w_h
 TIME_MISTAKES: Mapping[str, tuple[str, ...]] = {
     "dh": ("dlogits @ w_out", "dh_next"),
-    "dc": ("dh * o * (1 - tanh(c)**2)",),
     "dh_next": (
         *(" + ".join(_AS_GATES[other] for other in GATES if other != gate) for gate in GATES),
         *_AS_GATES.values(),
         " + ".join(f"{term}.T" for term in _AS_GATES.values()),
         "dz @ w_h + dh",
+        "hstack((dz @ w_h, dz @ w_x))[:, -H:]",  # [h, x] split as [x, h]
+        "hstack((dz @ w_x, dz @ w_h))[:, :H]",
     ),
     "dc_next": ("dc", "dc * f_next", "dc * i", "dc * o", "dc + dc * f", "dh * f", "dc_next * f", "dc * f * (1 - f)"),
 }
@@ -115,7 +115,12 @@ def sigmoid(z: Floats) -> Floats:
     return half
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Floats]] = {"tanh": np.tanh, "sigmoid": sigmoid, "maximum": np.maximum}
+_FUNCTIONS: Mapping[str, Callable[..., Floats]] = {
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "maximum": np.maximum,
+    "hstack": np.hstack,
+}
 
 
 def forward(
@@ -159,7 +164,8 @@ def errors(weights: Weights, steps: list[dict[str, Any]], mistakes: Lines = {}) 
     lines = BACKWARD | dict(mistakes)
     dh_next = dc_next = np.zeros_like(steps[0]["h"])
     f_next, result = np.ones_like(dh_next), []
-    matrices = {"w_out": weights.w_out, "w_h": np.concatenate(weights.w_h)}
+    matrices: dict[str, Any] = {"w_out": weights.w_out, "H": weights.w_out.shape[1]}
+    matrices |= {"w_x": np.concatenate(weights.w_x), "w_h": np.concatenate(weights.w_h)}
     matrices |= {f"w_h{gate}": weights.w_h[k] for k, gate in enumerate(GATES)}
     for step in reversed(steps):
         values = step | matrices | {"dh_next": dh_next, "dc_next": dc_next, "f_next": f_next}

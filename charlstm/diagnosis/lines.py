@@ -86,8 +86,7 @@ def _values(cell: _Observation, dc: str) -> dict[str, Any]:
 def _time_lines(lines: Lines) -> Iterator[Lines]:
     """Yield lines that pass the errors of h and c on: the right ones, then those with one mistake, then with two."""
     cut = lines.get("dc", BACKWARD["dc"]).removesuffix(" + dc_next")
-    singles = [{name: line} for name, wrong in TIME_MISTAKES.items() for line in wrong if name != "dc"]
-    singles.append({"dc": cut})
+    singles = [{"dc": cut}] + [{name: line} for name, wrong in TIME_MISTAKES.items() for line in wrong]
     yield {}
     yield from singles
     yield from (a | b for a, b in product(singles, singles) if a.keys() != b.keys())

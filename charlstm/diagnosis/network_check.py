@@ -29,7 +29,7 @@ def check_network(probe: Probe, gradients: Gradients) -> str:
     if weights is None or probe.pair is None:
         raise NotCheckedError("layout does not cover an LSTM of one layer with one-hot inputs")
     largest = _compare(probe, weights)
-    found = "" if layout else f"; the layout was recognized as {describe(recognized.layout)}" if recognized else ""
+    found = "" if layout else f"\nrecognized: {describe(recognized.layout)}" if recognized else ""
     return f"largest difference {largest:.0e} over {_STEPS} steps{found}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charlstm.arrays import Params
-from charlstm.diagnosis.equations import FORWARD, FORWARD_MISTAKES, Lines, forward
+from charlstm.diagnosis.equations import FORWARD_MISTAKES, Lines, forward
 from charlstm.diagnosis.layout import GATES, Block, blocks_of, weights_of
 from charlstm.diagnosis.probe import Probe
 from charlstm.errors import UsageError
@@ -146,7 +146,5 @@ def _output_texts(shape: tuple[int, ...], V: int, H: int) -> Iterator[str]:
 
 def describe(layout: Mapping[str, str]) -> str:
     """Return a layout in a line."""
-    return ", ".join(f"{name}: {text}" for name, text in layout.items())
+    return ", ".join(f"{name} = {text!r}" for name, text in layout.items())
 
-
-assert FORWARD.keys() >= FORWARD_MISTAKES.keys() - {"state"}

@@ -1,0 +1,60 @@
+"""`charlstm check`: what is wrong with someone else's LSTM."""
+
+import dataclasses
+import sys
+import textwrap
+import threading
+from collections.abc import Sequence
+
+from charlstm.cli.output import as_json, say
+from charlstm.diagnosis.checks import Result, check
+from charlstm.errors import printable
+
+_INDENT = 8 * " "
+_COLUMNS = 100
+_PATIENCE_S = 20.0
+
+
+def print_check(path: str, json: bool) -> int:
+    """Print the results of all checks of a program; return 1 if one fails, else 0."""
+    impatient = threading.Timer(_PATIENCE_S, say, [_SLOW])
+    impatient.daemon = True
+    impatient.start()
+    try:
+        results = check(path)
+    finally:
+        impatient.cancel()
+    failed = [result for result in results if result.passed is False]
+    if json:
+        checks = [dataclasses.asdict(result) for result in results]
+        print(as_json({"file": path, "passed": not failed, "checks": checks}, indent=2))
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in _report(results)))
+        print(_summarize(results, failed))
+    return 1 if failed else 0
+
+
+_SLOW = (
+    'Still running. Training belongs under `if __name__ == "__main__":`, and 16 units are enough to find a mistake. '
+    "Ctrl-C stops."
+)
+
+
+def _report(results: Sequence[Result]) -> list[str]:
+    """Return a line for each check, and the likely cause under each failure, unless it has been given."""
+    lines: list[str] = []
+    told: set[str] = set()  # causes
+    for result in results:
+        cause = "As above." if result.cause in told else result.cause
+        told |= {result.cause} - {""}
+        shown = str(dataclasses.replace(result, cause="")).split("\n")
+        lines += map(printable, shown)
+        if cause:
+            lines += textwrap.wrap(printable(cause), _COLUMNS, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return lines
+
+
+def _summarize(results: Sequence[Result], failed: Sequence[Result]) -> str:
+    if not failed:
+        return f"All {len([result for result in results if result.passed])} checks passed."
+    return f"{len(failed)} of {len(results)} checks failed. Begin with the first: the others may follow from it."
