@@ -1,13 +1,12 @@
 """`charlstm check`: what is wrong with someone else's LSTM."""
 
 import dataclasses
-import sys
 import textwrap
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from charlstm.cli.output import as_json, say
-from charlstm.diagnosis.checks import Result, check
+from charlstm.diagnosis.checks import Result, iter_results
 from charlstm.errors import printable
 
 _INDENT = 8 * " "
@@ -20,8 +19,12 @@ def print_check(path: str, json: bool) -> int:
     impatient = threading.Timer(_PATIENCE_S, say, [_SLOW])
     impatient.daemon = True
     impatient.start()
+    results: list[Result] = []
     try:
-        results = check(path)
+        for result in iter_results(path):
+            if not json:
+                _print_result(result, {each.cause for each in results} - {""})
+            results.append(result)
     finally:
         impatient.cancel()
     failed = [result for result in results if result.passed is False]
@@ -29,7 +32,6 @@ def print_check(path: str, json: bool) -> int:
         checks = [dataclasses.asdict(result) for result in results]
         print(as_json({"file": path, "passed": not failed, "checks": checks}, indent=2))
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in _report(results)))
         print(_summarize(results, failed))
     return 1 if failed else 0
 
@@ -40,18 +42,12 @@ _SLOW = (
 )
 
 
-def _report(results: Sequence[Result]) -> list[str]:
-    """Return a line for each check, and the likely cause under each failure, unless it has been given."""
-    lines: list[str] = []
-    told: set[str] = set()  # causes
-    for result in results:
-        cause = "As above." if result.cause in told else result.cause
-        told |= {result.cause} - {""}
-        shown = str(dataclasses.replace(result, cause="")).split("\n")
-        lines += map(printable, shown)
-        if cause:
-            lines += textwrap.wrap(printable(cause), _COLUMNS, initial_indent=_INDENT, subsequent_indent=_INDENT)
-    return lines
+def _print_result(result: Result, told: Collection[str]) -> None:
+    """Print a line for a check, and the likely cause under a failure, unless it has been given."""
+    lines = [printable(line) for line in str(dataclasses.replace(result, cause="")).split("\n")]
+    cause = "As above." if result.cause in told else printable(result.cause)
+    lines += textwrap.wrap(cause, _COLUMNS, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    print("\n".join(lines), flush=True)
 
 
 def _summarize(results: Sequence[Result], failed: Sequence[Result]) -> str:

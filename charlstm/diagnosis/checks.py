@@ -62,11 +62,7 @@ def check(program: "str | os.PathLike[str] | Mapping[str, Any] | ModuleType") ->
     Raises:
         UsageError: the file cannot be read, or a name is missing or is of the wrong type.
     """
-    try:
-        loaded = load_program(program)
-    except Finding as finding:
-        return [_failure("runs", finding)]
-    return run_checks(loaded)
+    return list(iter_results(program))
 
 
 def check_source(source: str, path: str) -> dict[str, Result]:
@@ -80,33 +76,36 @@ def check_source(source: str, path: str) -> dict[str, Result]:
         program = run_source(source, path)
     except Finding as finding:
         return {"runs": _failure("runs", finding)}
-    return {result.name: result for result in run_checks(program)}
+    return {result.name: result for result in _iter_checks(program)}
 
 
-def run_checks(program: Program) -> list[Result]:
-    """Return the results of all checks of a loaded program."""
+def iter_results(program: "str | os.PathLike[str] | Mapping[str, Any] | ModuleType") -> Iterator[Result]:
+    """Yield the results of `check` as they come."""
     try:
-        return list(_results(program))
-    finally:
-        program.restore()
-
-
-def _results(program: Program) -> Iterator[Result]:
-    try:
-        probe = Probe(program)
-        yield Result("runs", True, check_run(probe))
+        loaded = load_program(program)
     except Finding as finding:
         yield _failure("runs", finding)
         return
-    gradients = Gradients(probe)
-    for name, function in _checks(probe, gradients):
-        try:
-            yield Result(name, True, function())
-        except NotCheckedError as error:
-            yield Result(name, None, str(error))
-        except Finding as finding:
-            yield _failure(name, finding)
-            gradients.unsteady |= name == "repeats"
+    yield from _iter_checks(loaded)
+
+
+def _iter_checks(program: Program) -> Iterator[Result]:
+    try:
+        probe = Probe(program)
+        yield Result("runs", True, check_run(probe))
+        gradients = Gradients(probe)
+        for name, function in _checks(probe, gradients):
+            try:
+                yield Result(name, True, function())
+            except NotCheckedError as error:
+                yield Result(name, None, str(error))
+            except Finding as finding:
+                yield _failure(name, finding)
+                gradients.unsteady |= name == "repeats"
+    except Finding as finding:
+        yield _failure("runs", finding)
+    finally:
+        program.restore()
 
 
 def _checks(probe: Probe, gradients: Gradients) -> Iterator[tuple[str, Callable[[], str]]]:

@@ -83,11 +83,9 @@ def check_inputs(probe: Probe) -> str:
     window = probe.window(_T)
     x, y = window
     base = probe.run(window, probe.carried).loss
-    last = [np.array(x), np.array(x)]
     other = (y + 1) % probe.program.vocab_size
     if probe.precision.same(base, probe.run(Window(x, other), probe.carried).loss):
         raise Finding("other targets y give the same loss", "The loss does not read y.")
-    del last
     if probe.precision.same(base, probe.run(Window(_shuffle(x), y), probe.carried).loss):
         raise Finding(
             "shuffled inputs x give the same loss",
@@ -181,8 +179,8 @@ def loss_scale(probe: Probe, loss: float, T: int) -> int:
 def _reacts(probe: Probe, window: Window, t: int, s: int) -> bool:
     """Return whether the prediction at step t changes with x[s]: the difference that another y[t] makes to the loss."""
     V = probe.program.vocab_size
-    gaps = []
-    for shift in (0, 1):
+    gaps, largest = [], 0.0
+    for shift in range(min(V, 3)):
         x = np.array(window.x)
         x[s] = (x[s] + shift) % V
         losses = []
@@ -190,8 +188,9 @@ def _reacts(probe: Probe, window: Window, t: int, s: int) -> bool:
             y = np.array(window.y)
             y[t] = target
             losses.append(probe.run(Window(x, y), probe.carried).loss)
-        gaps.append((losses[0] - losses[1], losses[0]))
-    return bool(abs(gaps[0][0] - gaps[1][0]) > 4 * probe.precision.match * abs(gaps[0][1]))
+        gaps.append(losses[0] - losses[1])
+        largest = max(largest, abs(losses[0]))
+    return bool(max(gaps) - min(gaps) > 30 * probe.precision.rounding * largest)
 
 
 def _shuffle(x: IntArray) -> IntArray:

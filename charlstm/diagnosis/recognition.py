@@ -12,7 +12,7 @@ from charlstm.diagnosis.layout import GATES, Block, blocks_of, weights_of
 from charlstm.diagnosis.probe import Probe
 from charlstm.errors import UsageError
 
-_MAX_CANDIDATES = 2000
+_MAX_CANDIDATES = 1000
 
 
 @dataclass(frozen=True)
@@ -65,31 +65,22 @@ def _fit(probe: Probe, layout: Mapping[str, str], mistakes: Lines) -> list[Block
 
 
 def _layouts(probe: Probe) -> Iterator[dict[str, str]]:
-    """Yield the layouts that fit the shapes of the parameters."""
+    """Yield the layouts that fit the shapes of the parameters. Parameters with a gate each have the same layout."""
     V, H, outputs = probe.program.vocab_size, probe.units, probe.output_params
-    gate_params = {name: probe.params[name].shape for name in probe.params if name not in outputs}
-    output_options = [list(_output_texts(probe.params[name].shape, V, H)) for name in outputs]
-    stacked = {name: list(_stacked_texts(shape, V, H)) for name, shape in gate_params.items()}
+    shapes = {name: probe.params[name].shape for name in probe.params if name not in outputs}
+    stacked = {name: list(_gate_texts(shape, 4 * H, V, H)) for name, shape in shapes.items()}
+    groups = [[name] for name in shapes] if all(stacked.values()) else _groups(shapes)
+    if any(len(names) not in (1, len(GATES)) for names in groups):
+        return
+    texts = [list(_gate_texts(shapes[names[0]], 4 * H // len(names), V, H)) for names in groups]
+    output_texts = [list(_output_texts(probe.params[name].shape, V, H)) for name in outputs]
     for order in itertools.permutations(GATES):
-        if all(stacked.values()):
-            options = {name: [text.format(gates=" ".join(order)) for text in texts] for name, texts in stacked.items()}
-        else:
-            options = _apart(gate_params, order, V, H)
-        for texts in itertools.product(*options.values(), *output_options):
-            yield dict(zip([*options, *outputs], texts, strict=True))
-
-
-def _apart(shapes: Mapping[str, tuple[int, ...]], order: tuple[str, ...], V: int, H: int) -> dict[str, list[str]]:
-    """Return the layouts of parameters with a gate each, four of each shape, in the same order."""
-    options: dict[str, list[str]] = {}
-    groups = _groups(shapes)
-    if any(len(names) != 4 for names in groups):
-        return {}
-    for names in groups:
-        texts = list(_gate_texts(shapes[names[0]], H, V, H))
-        for name, gate in zip(names, order, strict=True):
-            options[name] = [text.format(gates=gate) for text in texts]
-    return options
+        for each in itertools.product(*texts, *output_texts):
+            layout = {}
+            for names, text in zip([*groups, *([name] for name in outputs)], each, strict=True):
+                gates = order if len(names) > 1 else [" ".join(order)]
+                layout |= {name: text.format(gates=gate) for name, gate in zip(names, gates, strict=True)}
+            yield layout
 
 
 def _groups(shapes: Mapping[str, tuple[int, ...]]) -> list[list[str]]:
@@ -110,10 +101,6 @@ def _stem(name: str) -> str:
 def _differ_by_gate(names: list[str]) -> bool:
     """Return whether names differ by a letter only, so that their order can be taken from it."""
     return len({_stem(name) for name in names}) == 1
-
-
-def _stacked_texts(shape: tuple[int, ...], V: int, H: int) -> Iterator[str]:
-    yield from _gate_texts(shape, 4 * H, V, H)
 
 
 def _gate_texts(shape: tuple[int, ...], size: int, V: int, H: int) -> Iterator[str]:
@@ -141,7 +128,7 @@ def _parts(size: int, V: int, H: int) -> Iterator[str]:
 def _output_texts(shape: tuple[int, ...], V: int, H: int) -> Iterator[str]:
     for text in _gate_texts(shape, V, 0, H):
         if " x" not in text:
-            yield text.format(gates="y")
+            yield text.replace("{gates}", "y")
 
 
 def describe(layout: Mapping[str, str]) -> str:

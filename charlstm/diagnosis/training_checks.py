@@ -15,7 +15,7 @@ from charlstm.text.batches import Window
 _TEXT = 40  # characters
 _LEARNED = 0.1  # nats
 _MAX_STEPS, _MAX_SECONDS = 1000, 8.0
-_RATE = 0.01
+_RATE = 0.02
 _UPDATES = 20
 _MAX_WINDOWS = 10_000
 
