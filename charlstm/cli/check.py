@@ -1,22 +1,28 @@
 """`charlstm check`: what is wrong with someone else's LSTM."""
 
+import contextlib
 import dataclasses
+import sys
 import textwrap
 import threading
 from collections.abc import Collection, Sequence
+from typing import TextIO
 
-from charlstm.cli.output import as_json, say
+from charlstm.cli.output import as_json
 from charlstm.diagnosis.checks import Result, iter_results
 from charlstm.errors import printable
 
 _INDENT = 8 * " "
 _COLUMNS = 100
 _PATIENCE_S = 20.0
+_SLOW = (
+    'Still running. Training belongs under `if __name__ == "__main__":`, and 16 units are enough to find a mistake.\n'
+)
 
 
 def print_check(path: str, json: bool) -> int:
     """Print the results of all checks of a program; return 1 if one fails, else 0."""
-    impatient = threading.Timer(_PATIENCE_S, say, [_SLOW])
+    impatient = threading.Timer(_PATIENCE_S, _say_slow, [sys.stderr])  # which the program's output is kept from
     impatient.daemon = True
     impatient.start()
     results: list[Result] = []
@@ -36,10 +42,10 @@ def print_check(path: str, json: bool) -> int:
     return 1 if failed else 0
 
 
-_SLOW = (
-    'Still running. Training belongs under `if __name__ == "__main__":`, and 16 units are enough to find a mistake. '
-    "Ctrl-C stops."
-)
+def _say_slow(stderr: TextIO | None) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # full, closed, missing
+        stderr.write(_SLOW)  # type: ignore[union-attr]
+        stderr.flush()  # type: ignore[union-attr]
 
 
 def _print_result(result: Result, told: Collection[str]) -> None:

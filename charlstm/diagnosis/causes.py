@@ -157,12 +157,14 @@ class Gradients:
         names = {WINDOW * B: "T B" if B > 1 else "T", WINDOW: "T", B: "B"}
         for size, name in names.items():
             if size > 1 and abs(factor - size) < 0.01 * size:
-                return f"Every gradient is {name} times that of the loss: the loss is a mean, the gradients are of the sum."
+                return f"Every gradient is {name} times too large: the loss is a mean, the gradients are of the sum."
             if size > 1 and abs(factor - 1 / size) < 0.01 / size:
-                return f"Every gradient is 1 / ({name}) of that of the loss: the loss is a sum, the gradients are of the mean."
+                return f"Every gradient is {name} times too small: the loss is a sum, the gradients are of the mean."
         if abs(factor + 1) < 0.01:
             return "Every gradient has the wrong sign: p - one_hot(y) may be the other way around."
-        return f"Every gradient is {factor:.4g} times that of the loss: a factor, or clipping of the norm, is in one only."
+        return (
+            f"Every gradient is {factor:.4g} times that of the loss: a factor, or clipping of the norm, is in one only."
+        )
 
     def _clipped(self) -> str:
         sizes = np.concatenate([np.abs(grad).reshape(-1) for grad in self.later.grads.values()])
@@ -175,10 +177,13 @@ class Gradients:
         wrong, outputs = _params(self.later.wrong), set(self._probe.output_params)
         if not wrong <= outputs:
             return ""
-        weights = {name for name in outputs if min(np.shape(self._probe.params[name]), default=0) > 1 and np.ndim(self._probe.params[name]) > 1}
+        names, weights = _join(wrong), {name for name in outputs if min(self._probe.params[name].shape) > 1}
         if wrong == weights:
-            return f"Only the weights of the output layer are wrong: is {_join(wrong)} multiplied by h after the step?"
-        return f"Only the output layer is wrong: is the error of the logits p - one_hot(y), and is {_join(wrong)} summed over the steps?"
+            return f"Only the weights of the output layer are wrong: is {names} multiplied by h after the step?"
+        return (
+            f"Only the output layer is wrong: is the error of the logits p - one_hot(y), and is {names} summed over "
+            "the steps?"
+        )
 
     def _accumulation(self) -> str:
         """Wrong in some parameters of the gates, and right in others: dz is right, and what becomes of it is not."""
@@ -240,7 +245,13 @@ class Gradients:
             grad = level.grads[block.param][block.index]
             for other in self.blocks:
                 twin = level.grads[other.param][other.index]
-                if other is not block and other not in level.wrong and grad.shape == twin.shape and grad.any() and np.array_equal(grad, twin):
+                if (
+                    other is not block
+                    and other not in level.wrong
+                    and grad.shape == twin.shape
+                    and grad.any()
+                    and np.array_equal(grad, twin)
+                ):
                     return f"The gradient of {block.label} equals that of {other.label}: it is copied from there."
         return ""
 
@@ -264,7 +275,9 @@ class Gradients:
                 "should. dh_next is dz @ w_h, for all four gates together, and dc_next is dc * f."
             )
         if len(level.wrong) == len(self.blocks):
-            return "All gradients are wrong, the output layer's too: begin with the error of the logits, p - one_hot(y)."
+            return (
+                "All gradients are wrong, the output layer's too: begin with the error of the logits, p - one_hot(y)."
+            )
         if len(named) == 1:
             (gate,) = named
             return f"{only}its error is dz_{gate} = {BACKWARD[f'dz_{gate}']}."
@@ -274,8 +287,8 @@ class Gradients:
             return f"{only}the error of c is dc = {BACKWARD['dc']}."
         if len(level.wrong) == len(inner):
             return (
-                "All but the output layer is wrong: a derivative is applied twice, or h and c are swapped in a call, or "
-                "the error of h is wrong: dh = dlogits @ w_out + dh_next."
+                "All but the output layer is wrong: a derivative is applied twice, h and c are swapped in a call, or the "
+                "error of h is wrong: dh = dlogits @ w_out + dh_next."
             )
         return f"Wrong for one step already, so compare the lines for {_join(_labels(level.wrong))} with docs/lstm.md."
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-
 from charlstm.diagnosis.causes import Gradients, Level
 from charlstm.diagnosis.forward_checks import (
     NotCheckedError,
@@ -136,5 +135,3 @@ def _check_gradients(gradients: Gradients, level: Level) -> str:
 
 def _failure(name: str, finding: Finding) -> Result:
     return Result(name, False, finding.measured, finding.cause)
-
-

@@ -55,7 +55,7 @@ def _compare(
 
 
 def _directions(grad: Floats, rng: np.random.Generator) -> list[Floats]:
-    """Return two directions of length 1: a random one, and one halfway to the gradient, along which the loss changes."""
+    """Return two directions of length 1: one is random, and one halfway to the gradient."""
     random = rng.standard_normal((2, *grad.shape))
     random /= np.sqrt((random**2).sum(axis=tuple(range(1, random.ndim)), keepdims=True))
     norm = float(np.sqrt((grad**2).sum()))

@@ -61,7 +61,12 @@ _GATE_ERRORS = {  # the factors before the derivative of the gate, right ones fi
     "f": ("dc * c_prev", "dc * c", "dc", "dh * c_prev", "dc * g", "dc * h_prev", "dh", "dc_next * c_prev"),
     "o": ("dh * tanh(c)", "dh * c", "dh", "dc * tanh(c)", "dh * h", "dc", "dh * tanh(c_prev)", "dh * g"),
 }
-_DERIVATIVE_OF = {"g": " * (1 - {0}**2)", "i": " * {0} * (1 - {0})", "f": " * {0} * (1 - {0})", "o": " * {0} * (1 - {0})"}
+_DERIVATIVE_OF = {
+    "g": " * (1 - {0}**2)",
+    "i": " * {0} * (1 - {0})",
+    "f": " * {0} * (1 - {0})",
+    "o": " * {0} * (1 - {0})",
+}
 CELL_ERRORS = (
     "dh * o + dc_next",
     "dh * (1 - tanh(c)**2) + dc_next",
@@ -124,17 +129,22 @@ _FUNCTIONS: Mapping[str, Callable[..., Floats]] = {
 
 
 def forward(
-    weights: Weights, window: Window, h: Floats, c: Floats, mistakes: Lines = {}  # noqa: B006
+    weights: Weights,
+    window: Window,
+    h: Floats,
+    c: Floats,
+    mistakes: Lines = {},  # noqa: B006
 ) -> tuple[Floats, list[dict[str, Any]]]:
     """Return the loss of each prediction [T, B], and the values of each step.
 
     Args:
         weights: of the network.
         window: x and y [T, B].
-        h, c: the state before it [B, H].
+        h: before the window [B, H].
+        c: before the window [B, H].
         mistakes: lines in place of those of `FORWARD`; "state" swaps h and c before each step.
     """
-    lines, losses, steps = FORWARD | dict(mistakes), [], []
+    lines, losses, steps = {**FORWARD, **mistakes}, [], []
     for x, y in zip(*window, strict=True):
         h_prev, c_prev = (c, h) if "state" in mistakes else (h, c)
         z = [weights.w_x[k][:, x].T + h_prev @ weights.w_h[k].T + weights.b[k] for k in range(4)]  # [B, H] each
@@ -161,7 +171,7 @@ def errors(weights: Weights, steps: list[dict[str, Any]], mistakes: Lines = {}) 
         steps: from `forward`.
         mistakes: lines in place of those of `BACKWARD`.
     """
-    lines = BACKWARD | dict(mistakes)
+    lines = {**BACKWARD, **mistakes}
     dh_next = dc_next = np.zeros_like(steps[0]["h"])
     f_next, result = np.ones_like(dh_next), []
     matrices: dict[str, Any] = {"w_out": weights.w_out, "H": weights.w_out.shape[1]}

@@ -69,12 +69,16 @@ def check_initial_loss(probe: Probe) -> str:
     if abs(per_char - ln_v) <= _MARGIN:
         return f"{measured}; the loss is a {'mean' if n == 1 else f'sum over {n}'}" if n > 1 else measured
     if abs(per_char * np.log(2) - ln_v) < 0.05 * ln_v:
-        raise Finding(measured, "The loss is in bits: use the natural logarithm, or multiply its gradients by 1 / ln 2.")
+        raise Finding(
+            measured, "The loss is in bits: use the natural logarithm, or multiply its gradients by 1 / ln 2."
+        )
     if per_char < ln_v:
-        raise Finding(measured, "No network predicts random characters so well: is -log p[y] taken at y, and of all steps?")
+        raise Finding(
+            measured, "No network predicts random characters so well: is -log p[y] taken at y, and of all steps?"
+        )
     raise Finding(
         measured,
-        "The initial weights or biases are too large (biases from N(0, 1) cost half a nat), or these are not initial weights.",
+        "The initial weights or biases are too large: biases from N(0, 1) cost half a nat. Or are they not initial?",
     )
 
 
@@ -124,10 +128,14 @@ def check_halves(probe: Probe) -> str:
     if second is not None and _close(whole.state, second.state, probe):
         return "one window gives the losses and the state of its two halves"
     if second is not None:
-        raise Finding("the loss is that of two halves, the state after them is another", "Return h and c of the last step.")
+        raise Finding(
+            "the loss is that of two halves, the state after them is another", "Return h and c of the last step."
+        )
     measured = "the loss of one window is not that of its two halves with the state carried"
     if probe.precision.same(probe.run(halves[1], first.state).loss, probe.run(halves[1], probe.zero).loss):
-        raise Finding(measured, "The state is not used: every window starts from the same h and c, whatever it is given.")
+        raise Finding(
+            measured, "The state is not used: every window starts from the same h and c, whatever it is given."
+        )
     arrays = arrays_of(first.state)
     if len(arrays) == 2 and arrays[0].shape == arrays[1].shape and fits(state_like(first.state, arrays[::-1])):
         raise Finding(measured, "h and c are returned in one order and taken in the other.")

@@ -56,7 +56,8 @@ def blocks_of(layout: Mapping[str, str], params: Params, V: int, H: int) -> list
             layer on one axis; x, h, b (a constant 1) for what the weights are multiplied by on the other. An axis with
             one name may be left out.
         params: [rows, columns], or [rows].
-        V, H: sizes.
+        V: number of characters.
+        H: number of units.
 
     Raises:
         UsageError: the layout names another parameter, or does not fit the shape of its own.
@@ -135,7 +136,7 @@ def _parse(name: str, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _sizes(name: str, parts: Sequence[str], size: int, V: int, H: int) -> list[tuple[str, slice]]:
     """Return the slice of each part of an axis. x takes what the others leave, since it may be an embedding."""
-    known = {"b": 1, "y": V} | {each: H for each in (*GATES, "h")}
+    known = {"b": 1, "y": V} | dict.fromkeys((*GATES, "h"), H)
     rest = size - sum(known.get(part, 0) for part in parts)
     sizes = [known.get(part, rest) for part in parts]
     if sum(sizes) != size or min(sizes) < 1 or len(set(parts)) < len(parts):
@@ -156,4 +157,5 @@ def _target(weights: Weights, block: Block) -> Floats:
     if block.gate == "y":
         return weights.b_out if block.part == "b" else weights.w_out
     array = {"x": weights.w_x, "h": weights.w_h, "b": weights.b}[block.part]
-    return array[GATES.index(block.gate)]
+    target: Floats = array[GATES.index(block.gate)]
+    return target

@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from charlstm.arrays import Floats, Grads
-from charlstm.diagnosis.equations import BACKWARD, CELL_ERRORS, TIME_MISTAKES, Lines, errors, evaluate, forward, gate_mistakes
+from charlstm.diagnosis.equations import (
+    BACKWARD,
+    CELL_ERRORS,
+    TIME_MISTAKES,
+    Lines,
+    errors,
+    evaluate,
+    forward,
+    gate_mistakes,
+)
 from charlstm.diagnosis.layout import GATES, Block, weights_of
 from charlstm.diagnosis.probe import Probe
 from charlstm.diagnosis.recognition import Recognized
@@ -27,7 +36,7 @@ def find_lines(probe: Probe, recognized: Recognized) -> Lines | None:
     if lines is None:
         return None
     window = _Observation(probe, recognized, probe.window(2))
-    return next((lines | each for each in _time_lines(lines) if window.fits(lines | each)), None)
+    return next((each for each in _time_lines(lines) if window.fits(each)), None)
 
 
 class _Observation:
@@ -39,9 +48,7 @@ class _Observation:
         self.weights = weights
         self._tolerance = _TOLERANCE[probe.precision.name]
         output = probe.run(window, probe.carried)
-        losses, self.steps = forward(
-            weights, probe.columns(window), *probe.pair_of(probe.carried), recognized.mistakes
-        )
+        losses, self.steps = forward(weights, probe.columns(window), *probe.pair_of(probe.carried), recognized.mistakes)
         scale = float(losses.sum()) / output.loss  # undoes the mean
         self.dz = [scale * each for each in _error_sums(output.grads, recognized.blocks)]  # [4, H], by x and by b
 
@@ -58,20 +65,17 @@ class _Observation:
 def _cell_lines(cell: _Observation) -> Iterator[Lines]:
     """Yield sets of lines that explain the gradients for one step, one for each line of the error of c."""
     for dz, dc in product(cell.dz, (BACKWARD["dc"], *CELL_ERRORS)):
-        found: dict[str, str] | None = {} if dc == BACKWARD["dc"] else {"dc": dc}
         values = _values(cell, dc)
-        for k, gate in enumerate(GATES):
-            name = f"dz_{gate}"
-            for line in (BACKWARD[name], *gate_mistakes(gate)):
-                if cell.close(dz[k], evaluate(line, values).sum(0)):
-                    break
-            else:
-                found = None
-                break
-            if line != BACKWARD[name]:
-                found = found | {name: line}
-        if found is not None:
-            yield found
+        lines = {gate: _gate_line(cell, dz[k], gate, values) for k, gate in enumerate(GATES)}
+        if all(lines.values()):
+            found = {"dc": dc} | {f"dz_{gate}": line for gate, line in lines.items() if line}
+            yield {name: line for name, line in found.items() if line != BACKWARD[name]}
+
+
+def _gate_line(cell: _Observation, dz: Floats, gate: str, values: dict[str, Any]) -> str | None:
+    """Return the first line that gives the error of a gate [H]; None without one."""
+    lines = (BACKWARD[f"dz_{gate}"], *gate_mistakes(gate))
+    return next((line for line in lines if cell.close(dz, evaluate(line, values).sum(0))), None)
 
 
 def _values(cell: _Observation, dc: str) -> dict[str, Any]:
@@ -84,12 +88,12 @@ def _values(cell: _Observation, dc: str) -> dict[str, Any]:
 
 
 def _time_lines(lines: Lines) -> Iterator[Lines]:
-    """Yield lines that pass the errors of h and c on: the right ones, then those with one mistake, then with two."""
+    """Yield sets of lines with these and some that pass the errors of h and c on: right, one wrong, two wrong."""
     cut = lines.get("dc", BACKWARD["dc"]).removesuffix(" + dc_next")
     singles = [{"dc": cut}] + [{name: line} for name, wrong in TIME_MISTAKES.items() for line in wrong]
-    yield {}
-    yield from singles
-    yield from (a | b for a, b in product(singles, singles) if a.keys() != b.keys())
+    pairs = (a | b for a, b in product(singles, singles) if a.keys() != b.keys())
+    for each in ({}, *singles, *pairs):
+        yield {**lines, **each}
 
 
 def _error_sums(grads: Grads, blocks: Sequence[Block]) -> list[Floats]:

@@ -43,9 +43,7 @@ def _compare(probe: Probe, weights: Weights) -> float:
         loss, ours = network.loss(probe.columns(step), State(h[None].copy(), c[None].copy()))
         output = probe.run(step, state)
         state = output.state
-        h_gap, c_gap = (
-            float(np.abs(a - b[0]).max()) for a, b in zip(probe.pair_of(state), ours, strict=True)
-        )
+        h_gap, c_gap = (float(np.abs(a - b[0]).max()) for a, b in zip(probe.pair_of(state), ours, strict=True))
         bound = 1e3 * probe.precision.match
         if c_gap > bound:
             raise Finding(f"step {t + 1}: c differs by {c_gap:.1e}", _WRONG_C if t == 0 else _WRONG_LATER_C)
@@ -53,7 +51,9 @@ def _compare(probe: Probe, weights: Weights) -> float:
             raise Finding(f"step {t + 1}: c agrees, h differs by {h_gap:.1e}", _WRONG_H)
         n = min(probe.denominators(1), key=lambda n: abs(output.loss / n - loss))
         if abs(output.loss / n - loss) > bound:
-            raise Finding(f"step {t + 1}: the state agrees, the loss differs by {abs(output.loss / n - loss):.1e}", _WRONG_LOSS)
+            raise Finding(
+                f"step {t + 1}: the state agrees, the loss differs by {abs(output.loss / n - loss):.1e}", _WRONG_LOSS
+            )
         largest = max(largest, h_gap, c_gap, abs(output.loss / n - loss))
     return largest
 

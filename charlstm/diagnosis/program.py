@@ -116,12 +116,14 @@ class Program:
     @property
     def windows(self) -> Callable[..., Any] | None:
         """The program's `windows`."""
-        return self._optional("windows")
+        windows: Callable[..., Any] | None = self._optional("windows")
+        return windows
 
     @property
     def update(self) -> Callable[..., Any] | None:
         """The program's `update`."""
-        return self._optional("update")
+        update: Callable[..., Any] | None = self._optional("update")
+        return update
 
     def zero_state(self) -> Any:
         """Return the state before the first character.
@@ -206,7 +208,7 @@ class Program:
         missing = [name for name in self.params if name not in grads]
         if missing:
             raise Finding(f"grads has no {', '.join(missing)}", "Return a gradient for each name in params.")
-        checked = {}
+        checked: Grads = {}
         for name, param in self.params.items():
             try:
                 grad = np.asarray(grads[name], np.float64)
@@ -215,7 +217,7 @@ class Program:
             if grad.shape != param.shape:
                 raise Finding(
                     f"grads[{name!r}] has the shape {grad.shape}, params[{name!r}] {param.shape}",
-                    "A gradient has the shape of its parameter; one of them may be transposed, or a sum may be missing.",
+                    "A gradient has the shape of its parameter; is one of them transposed, or a sum missing?",
                 )
             checked[name] = grad.copy()
         return checked, any(getattr(grads[name], "dtype", None) == np.float32 for name in self.params)
@@ -236,7 +238,9 @@ class Program:
         if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
             raise self._wrong("params", f"params[{name!r}] is {_kind(value)}")
         if not value.size or not np.isfinite(value).all():
-            raise self._wrong("params", f"params[{name!r}] {'has numbers that are not finite' if value.size else 'is empty'}")
+            raise self._wrong(
+                "params", f"params[{name!r}] {'has numbers that are not finite' if value.size else 'is empty'}"
+            )
         return value if value.flags.writeable else value.copy()
 
     def _wrong(self, name: str, got: str, expected: str | None = None) -> UsageError:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charlstm.arrays import Params
 from charlstm.diagnosis.equations import FORWARD_MISTAKES, Lines, forward
 from charlstm.diagnosis.layout import GATES, Block, blocks_of, weights_of
 from charlstm.diagnosis.probe import Probe
@@ -76,7 +75,7 @@ def _layouts(probe: Probe) -> Iterator[dict[str, str]]:
     output_texts = [list(_output_texts(probe.params[name].shape, V, H)) for name in outputs]
     for order in itertools.permutations(GATES):
         for each in itertools.product(*texts, *output_texts):
-            layout = {}
+            layout: dict[str, str] = {}
             for names, text in zip([*groups, *([name] for name in outputs)], each, strict=True):
                 gates = order if len(names) > 1 else [" ".join(order)]
                 layout |= {name: text.format(gates=gate) for name, gate in zip(names, gates, strict=True)}
@@ -134,4 +133,3 @@ def _output_texts(shape: tuple[int, ...], V: int, H: int) -> Iterator[str]:
 def describe(layout: Mapping[str, str]) -> str:
     """Return a layout in a line."""
     return ", ".join(f"{name} = {text!r}" for name, text in layout.items())
-

@@ -1,6 +1,7 @@
 """Checks of what surrounds the network: windows, updates, and whether it can overfit a short text."""
 
 import time
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def check_windows(probe: Probe) -> str:
             raise Finding(f"window {number}: x has the shape {x.shape}, y {y.shape}", "x and y are [T], or [T, B].")
         if x[1:].size and not np.array_equal(x[1:], y[:-1]):
             raise Finding(f"window {number}: y is not x one step later", _target(x, y))
-    for number, ((_, y), (x, _)) in enumerate(zip(windows, windows[1:], strict=False), 1):
+    for number, ((_, y), (x, _)) in enumerate(pairwise(windows), 1):
         if not np.array_equal(y[-1], x[0]):
             raise Finding(
                 f"window {number + 1} does not begin with the last target of window {number}",
@@ -43,7 +44,8 @@ def check_windows(probe: Probe) -> str:
         raise Finding("the first window does not begin with the first character", "Is x made of ids of the text?")
     if covered < 0.5 * len(ids):
         raise Finding(f"the windows have {covered:,} of {len(ids):,} characters", "Do they reach the end of the text?")
-    return f"{len(windows):,} windows, {covered:,} of {len(ids) - 1:,} predictions, {streams} {'stream' if streams == 1 else 'streams'}"
+    told = f"{streams} stream{'s' * (streams > 1)}"
+    return f"{len(windows):,} windows, {covered:,} of {len(ids) - 1:,} predictions, {told}"
 
 
 def check_update(probe: Probe) -> str:
@@ -67,7 +69,9 @@ def check_update(probe: Probe) -> str:
         params = updated
         output = program.run(window, probe.zero, params)
         if not np.isfinite(output.loss) or output.loss > 2 * first.loss:
-            raise Finding(f"{n} updates take the loss of one window from {loss:.4f} to {output.loss:.4f}", _too_large(largest, n))
+            raise Finding(
+                f"{n} updates take the loss of one window from {loss:.4f} to {output.loss:.4f}", _too_large(largest, n)
+            )
     measured = f"{_UPDATES} updates take the loss of one window from {loss:.4f} to {output.loss:.4f}"
     if output.loss >= loss:
         raise Finding(measured, _too_large(largest, _UPDATES))
@@ -84,14 +88,16 @@ def check_overfitting(probe: Probe) -> str:
         output = program.run(window, probe.zero, params)
         loss = output.loss / n
         if loss < _LEARNED:
-            return f"loss {loss:.3f} on {_TEXT} characters after {step} steps. Programs with wrong gradients pass this too"
+            return (
+                f"loss {loss:.3f} on {_TEXT} characters after {step} steps. Programs with wrong gradients pass this too"
+            )
         if not np.isfinite(loss) or time.perf_counter() - start > _MAX_SECONDS:
             break
         grads = {name: np.asarray(grad, params[name].dtype) for name, grad in output.grads.items()}
         optimizer.update(params, grads, _RATE)
     raise Finding(
         f"loss {loss:.3f} on {_TEXT} characters after {step + 1} steps",
-        "If all else passes, the network is too small or its initial weights are unsuitable; otherwise mend that first.",
+        "Mend what fails above first. If all else passes, the network is too small, or its initial weights unsuitable.",
     )
 
 

@@ -42,7 +42,7 @@ class Style:
         return "-".join([self.order, *self.inputs, *flags, self.dtype.__name__])
 
 
-def build(style: Style = Style(), **lines: Any) -> dict[str, Any]:  # noqa: B008
+def build(style: Style = Style(), **lines: Any) -> dict[str, Any]:
     """Return a program as a dict of its names.
 
     Args:
@@ -99,7 +99,8 @@ def build(style: Style = Style(), **lines: Any) -> dict[str, Any]:  # noqa: B008
         for t in reversed(range(len(x))):
             inputs, c_prev, g, i, f, o, c, h, q = steps[t]
             dlogits = (q - np.eye(V, dtype=style.dtype)[y[t]]) / style.dtype(n)
-            names = dict(g=g, i=i, f=f, o=o, c=c, h=h, c_prev=c_prev, dc_next=dc_next, dh_next=dh_next, t=t)
+            names = {"g": g, "i": i, "f": f, "o": o, "c": c, "h": h, "c_prev": c_prev, "dc_next": dc_next}
+            names["dh_next"] = dh_next
             right = {
                 "dh": lambda dlogits, dh_next, **_: dlogits @ w_out + dh_next,
                 "dc": lambda dh, o, c, dc_next, **_: dh * o * (1 - np.tanh(c) ** 2) + dc_next,

@@ -49,7 +49,9 @@ MORE_STYLES = [
 ]
 
 
-@pytest.mark.parametrize("style", [*STYLES, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE_STYLES)], ids=str)
+@pytest.mark.parametrize(
+    "style", [*STYLES, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE_STYLES)], ids=str
+)
 def test_right_program_passes_in_every_layout(style):
     results = results_of(build(style))
     assert [str(result) for result in results.values() if not result.passed] == []
@@ -99,14 +101,24 @@ def test_program_and_random_states_are_left_as_they_were():
 
 def test_given_layout_is_used():
     style = Style(order="fgio", inputs=("hx", "b"))
-    layout = {"W_hx_fgio": "rows f g i o; columns h x", "W_b_fgio": "rows f g i o", "Why": "rows y; columns h", "by": "rows y"}
+    layout = {
+        "W_hx_fgio": "rows f g i o; columns h x",
+        "W_b_fgio": "rows f g i o",
+        "Why": "rows y; columns h",
+        "by": "rows y",
+    }
     results = results_of(build(style) | {"layout": layout})
     assert [str(result) for result in results.values() if not result.passed] == []
     assert "recognized" not in results["same as charlstm"].measured
 
 
 def test_wrong_layout_fails_at_the_first_step():
-    layout = {"W_hx_ifgo": "rows g f i o; columns h x", "W_b_ifgo": "rows i f g o", "Why": "rows y; columns h", "by": "rows y"}
+    layout = {
+        "W_hx_ifgo": "rows g f i o; columns h x",
+        "W_b_ifgo": "rows i f g o",
+        "Why": "rows y; columns h",
+        "by": "rows y",
+    }
     result = results_of(build() | {"layout": layout})["same as charlstm"]
     assert result.passed is False
     assert "step 1: c differs" in result.measured
@@ -183,7 +195,7 @@ FOUND = {
     "last-step-only": ("gradients, first window", "w_x (g i f o)", "one step"),
     "bias-copied": ("gradients, one step", "b (f)", "equals that of b, input gate i"),
     "split-swapped": ("gradients, first window", "w_x (g i f o)", "split in the wrong order"),
-    "sum-for-mean": ("gradients, first window", "w_out", "Every gradient is T times"),
+    "sum-for-mean": ("gradients, first window", "w_out", "Every gradient is T times too large"),
     "no-forget-factor": ("gradients, first window", "w_x (g i f o)", "`dc_next = dc`"),
     "c-for-c-prev": ("gradients, one step", "w_x (f)", "`dz_f = dc * c * f * (1 - f)`"),
     "h-for-h-prev": ("gradients, one step", "w_h (g i f o)", "before the step"),
