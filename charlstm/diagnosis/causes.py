@@ -287,8 +287,8 @@ class Gradients:
             return f"{only}the error of c is dc = {BACKWARD['dc']}."
         if len(level.wrong) == len(inner):
             return (
-                "All but the output layer is wrong: a derivative is applied twice, h and c are swapped in a call, or the "
-                "error of h is wrong: dh = dlogits @ w_out + dh_next."
+                "All but the output layer is wrong: a derivative is applied twice, h and c are swapped in a call, or "
+                "the error of h is wrong: dh = dlogits @ w_out + dh_next."
             )
         return f"Wrong for one step already, so compare the lines for {_join(_labels(level.wrong))} with docs/lstm.md."
 

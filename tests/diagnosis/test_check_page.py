@@ -3,10 +3,11 @@
 import itertools
 import re
 
+import gallery
 import numpy as np
 import pytest
 from diagnosis.programs import B, H, Style, V, build
-from helpers import ROOT
+from helpers import ROOT, charlstm
 
 from charlstm.diagnosis.checks import iter_results
 
@@ -105,3 +106,19 @@ def test_page_lists_every_check_in_order():
 )
 def test_page_explains_every_name(name):
     assert re.search(rf"^\| `{name}\b", PAGE, re.MULTILINE)
+
+
+def test_page_shows_what_the_command_prints(tmp_path):
+    source = gallery.source_of("candidate-error").replace(
+        "Path(__file__).resolve().parents[1]", f"Path({str(gallery.PROGRAM.parents[1])!r})"
+    )
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    shown = re.findall(
+        r"^    (.*)$", PAGE.partition("$ charlstm check mine.py\n")[2].partition("    ...\n")[0], re.MULTILINE
+    )
+    printed = charlstm("check", "mine.py", cwd=tmp_path).stdout.splitlines()[: len(shown)]
+    assert [_without_rounding(line) for line in printed] == [_without_rounding(line) for line in shown]
+
+
+def _without_rounding(line):
+    return re.sub(r"\de-\d+", "", line)
