@@ -1,7 +1,7 @@
 """From the pattern of wrong gradients to the likely cause, in a sentence or two."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -114,10 +114,10 @@ class Gradients:
             self._factor,
             self._clipped,
             self._output_layer,
-            self._accumulation,
             self._carried_state,
             self._copied,
             self._lines,
+            self._accumulation,
             self._gates,
         )
         return next(filter(None, (rule() for rule in rules)), "")
@@ -189,31 +189,28 @@ class Gradients:
         """Wrong in some parameters of the gates, and right in others: dz is right, and what becomes of it is not."""
         wrong = _params(self.later.wrong)
         inner = {name for name in self._probe.params if name not in self._probe.output_params}
-        parts = {block.part for block in self.later.wrong if block.param in inner}
-        if not wrong <= inner or (wrong == inner and (len(parts) > 1 or parts == {""})):
+        if not wrong <= inner or not self._spares_gates(self.later.wrong, wrong):
             return ""
-        if (wrong < inner or parts) and not self._whole(self.later.wrong, wrong, parts):
-            return ""
-        what = f"{_join(wrong)}{f' ({_join(parts)})' if wrong == inner else ''}"
+        parts = {block.part for block in self.later.wrong}
+        what = f"{_join(wrong)}{f' (from {_join(parts)})' if wrong == inner else ''}"
         if self.one_step.wrong:
             return (
-                f"Only {what} is wrong, so the errors dz of the gates are right: each is multiplied by x, or by h "
-                "before the step (not after it), and summed."
+                f"Only {what} {_are(wrong)} wrong, so the errors dz of the gates are right. The gradient is dz of the "
+                "gate's own, times x or h before the step (not after it), summed."
             )
         step = self._only_step(self.later)
         return (
-            f"{what} is right for one step and wrong for a window, while the other gradients are right: "
-            f"{'it is that of ' + step if step else 'steps are missing or shifted'}. Look for `=` in place of `+=`, "
-            "and for a line outside the loop."
+            f"{what} {_are(wrong)} right for one step and wrong for a window, while the other gradients are right: "
+            f"{'only ' + step + ' is in it' if step else 'steps are missing or shifted'}. Look for `=` in place of "
+            "`+=`, and for a line outside the loop."
         )
 
-    def _whole(self, wrong_blocks: Sequence[Block], params: set[str], parts: set[str]) -> bool:
-        """Return whether all gates of these parameters, or of these parts of them, are wrong."""
-        return all(
-            block in wrong_blocks
-            for block in self.blocks
-            if block.param in params and (block.part in parts or not block.part)
-        )
+    def _spares_gates(self, wrong: Sequence[Block], params: set[str]) -> bool:
+        """Return whether each gate is right in some parameter, so that its dz is right."""
+        gates = {block.gate for block in wrong}
+        if gates <= set(GATES):
+            return all(any(block not in wrong for block in self.blocks if block.gate == gate) for gate in gates)
+        return len(params) == 1 and len(wrong) == len(GATES)  # unnamed, but all four in one parameter
 
     def _only_step(self, level: Level) -> str:
         """Return the step whose character alone has a gradient of the weights of x; "" if there is none."""
@@ -223,7 +220,7 @@ class Gradients:
             if block.part == "x":
                 grad = level.grads[block.param][block.index]
                 used |= set(np.flatnonzero(np.any(grad != 0, axis=0 if block.by_rows else 1)).tolist())
-        names = {0: "the first step only", WINDOW - 1: "the last step only"}
+        names = {0: "the first step", WINDOW - 1: "the last step"}
         return next((name for t, name in names.items() if used and used <= set(x[t].tolist())), "")
 
     def _carried_state(self) -> str:
@@ -268,7 +265,8 @@ class Gradients:
         level = self.one_step if self.one_step.wrong else self.later
         named = {block.gate for block in level.wrong} & set(GATES)
         inner = [block for block in self.blocks if block.param not in self._probe.output_params]
-        only = f"Only {_join(GATE_NAMES[gate] for gate in GATES if gate in named)} wrong: " if named else ""
+        names = _join(GATE_NAMES[gate] for gate in GATES if gate in named) if named else ""
+        only = f"Only {names} {_are(named)} wrong: "
         if not self.one_step.wrong:
             return (
                 "One step is right and a window is wrong: the errors of h or c do not reach the previous step as they "
@@ -280,7 +278,8 @@ class Gradients:
             )
         if len(named) == 1:
             (gate,) = named
-            return f"{only}its error is dz_{gate} = {BACKWARD[f'dz_{gate}']}."
+            note = ". At the first step, c_prev is the c of the state, not c[-1], the last one" if gate == "f" else ""
+            return f"{only}its error is `dz_{gate} = {BACKWARD[f'dz_{gate}']}`{note}."
         if named == {"i", "f", "o"}:
             return f"{only}the derivative of the sigmoid, i * (1 - i), is applied to activated gates, once."
         if named == {"g", "i", "f"}:
@@ -310,6 +309,10 @@ def _describe_line(name: str, line: str, right: str) -> str:
     if "hstack" in line:
         return "The error of the concatenation of h and x is split in the wrong order: dh_next is not `dz @ w_h`."
     return f"The program seems to compute `{name} = {line}` in place of `{name} = {right}`."
+
+
+def _are(names: Collection[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _params(blocks: Iterable[Block]) -> set[str]:

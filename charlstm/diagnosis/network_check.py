@@ -28,7 +28,10 @@ def check_network(probe: Probe, gradients: Gradients) -> str:
     weights = weights_of(gradients.blocks, probe.params, probe.program.vocab_size, probe.units)
     if weights is None or probe.pair is None:
         raise NotCheckedError("layout does not cover an LSTM of one layer with one-hot inputs")
-    largest = _compare(probe, weights)
+    try:
+        largest = _compare(probe, weights)
+    except Finding as finding:
+        raise Finding(finding.measured, _WRONG_STATE if recognized is not None else finding.cause) from None
     found = "" if layout else f"\nrecognized: {describe(recognized.layout)}" if recognized else ""
     return f"largest difference {largest:.0e} over {_STEPS} steps{found}"
 
@@ -60,6 +63,7 @@ def _compare(probe: Probe, weights: Weights) -> float:
 
 _WRONG_C = "From the zero state, c = i * g: look at the candidate g and the input gate i, and at their activations."
 _WRONG_LATER_C = "The first step agrees, so look at the forget gate, c = f * c_prev + i * g, and at the weights of h."
+_WRONG_STATE = "The losses are those of an LSTM, but the state that is returned is not h and c after the last step."
 _WRONG_H = "Look at the output gate o and at h = o * tanh(c)."
 _WRONG_LOSS = "Look at the output layer, the softmax and -log p[y]."
 

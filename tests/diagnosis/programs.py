@@ -100,7 +100,7 @@ def build(style: Style = Style(), **lines: Any) -> dict[str, Any]:
             inputs, c_prev, g, i, f, o, c, h, q = steps[t]
             dlogits = (q - np.eye(V, dtype=style.dtype)[y[t]]) / style.dtype(n)
             names = {"g": g, "i": i, "f": f, "o": o, "c": c, "h": h, "c_prev": c_prev, "dc_next": dc_next}
-            names["dh_next"] = dh_next
+            names |= {"dh_next": dh_next, "t": t, "first": t == len(x) - 1}
             right = {
                 "dh": lambda dlogits, dh_next, **_: dlogits @ w_out + dh_next,
                 "dc": lambda dh, o, c, dc_next, **_: dh * o * (1 - np.tanh(c) ** 2) + dc_next,

@@ -149,6 +149,46 @@ def test_wrong_line_is_quoted(name, style):
     assert expected in result.cause
 
 
+def test_last_cell_state_in_place_of_the_one_before_the_window_is_explained():
+    last = {}
+
+    def dz_f(dc, c, c_prev, f, t, first, **_):
+        last.setdefault("c", c) if first else None
+        return dc * (last.pop("c") if t == 0 else c_prev) * f * (1 - f)
+
+    for style in (Style(), Style(apart=True)):
+        result = first_failure(build(style, dz_f=dz_f))
+        assert "Only forget gate f is wrong" in result.cause
+        assert "c[-1]" in result.cause
+
+
+@pytest.mark.parametrize("style", [Style(inputs=("x", "h", "b"), apart=True), Style(inputs=("x", "h", "b"))], ids=str)
+def test_gradient_from_another_gate_in_one_parameter_is_explained(style):
+    program = build(style)
+    inner = program["loss_and_grads"]
+
+    def loss_and_grads(params, x, y, state):
+        loss, grads, state = inner(params, x, y, state)
+        name = "W_h_o" if style.apart else "W_h_ifgo"
+        grads[name][-H:] *= 1.5
+        return loss, grads, state
+
+    result = first_failure(program | {"loss_and_grads": loss_and_grads})
+    assert "the errors dz of the gates are right" in result.cause or "W_h" in result.cause
+
+
+def test_state_of_another_step_is_explained():
+    program = build()
+    inner = program["loss_and_grads"]
+
+    def loss_and_grads(params, x, y, state):
+        loss, grads, (h, c) = inner(params, x, y, state)
+        return loss, grads, (h, 0.5 * c)
+
+    result = results_of(program | {"loss_and_grads": loss_and_grads})["same as charlstm"]
+    assert "the state that is returned is not" in result.cause
+
+
 def test_error_of_a_thousandth_is_found():
     result = first_failure(build(dz_f=lambda dc, c_prev, f, **_: 1.001 * dc * c_prev * f * (1 - f)))
     assert "W_hx_ifgo from h (f)" in result.measured
