@@ -56,6 +56,9 @@ def test_global_arrays_are_adapted():
 
 def test_class_is_adapted():
     class LSTM:
+        h: np.ndarray
+        c: np.ndarray
+
         def __init__(self, vocab_size, units):
             assert vocab_size == V
             self.program = build()

@@ -93,10 +93,10 @@ def test_hidden_float32_is_noticed():
 def test_program_and_random_states_are_left_as_they_were():
     program = build()
     before = {name: array.copy() for name, array in program["params"].items()}
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state(legacy=False)["state"]["key"].copy()
     list(iter_results(program))
     assert all(np.array_equal(before[name], array) for name, array in program["params"].items())
-    assert np.array_equal(np.random.get_state()[1], state)
+    assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], state)
 
 
 def test_given_layout_is_used():
@@ -150,7 +150,7 @@ def test_wrong_line_is_quoted(name, style):
 
 
 def test_last_cell_state_in_place_of_the_one_before_the_window_is_explained():
-    last = {}
+    last: dict[str, np.ndarray] = {}
 
     def dz_f(dc, c, c_prev, f, t, first, **_):
         last.setdefault("c", c) if first else None
@@ -174,7 +174,7 @@ def test_gradient_from_another_gate_in_one_parameter_is_explained(style):
         return loss, grads, state
 
     result = first_failure(program | {"loss_and_grads": loss_and_grads})
-    assert "the errors dz of the gates are right" in result.cause or "W_h" in result.cause
+    assert "the errors dz of the gates are right" in result.cause
 
 
 def test_state_of_another_step_is_explained():

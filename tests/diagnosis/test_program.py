@@ -149,11 +149,11 @@ def test_state_kept_in_a_global_variable_is_named():
 
 
 def test_gradients_that_accumulate_are_named():
-    total = {}
+    total: dict[str, np.ndarray] = {}
 
     def add(loss, grads, state):
         for name, grad in grads.items():
-            total[name] = total.get(name, 0) + grad
+            total[name] = total.get(name, np.zeros_like(grad)) + grad
         return loss, dict(total), state
 
     result = first_failure(changed(add))
