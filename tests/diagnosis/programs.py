@@ -53,7 +53,7 @@ def build(style: Style = Style(), **lines: Any) -> dict[str, Any]:
     places = [(group, letters) for group in gates for letters in style.inputs]
     rng = np.random.default_rng(3)
 
-    params = {}
+    params: dict[str, np.ndarray] = {}
     for group, letters in places:
         shape = (H * len(group), sum(INPUTS[letter] for letter in letters))
         values = rng.uniform(-0.4, 0.4, shape) if letters != "b" else np.zeros(shape)
@@ -122,7 +122,7 @@ def build(style: Style = Style(), **lines: Any) -> dict[str, Any]:
         return loss / style.dtype(n), grads, (steps[-1][-2].reshape(shape), steps[-1][-3].reshape(shape))
 
     def zero_state():
-        zero = np.zeros((B, H) if style.batch else H, style.dtype)
+        zero: np.ndarray = np.zeros((B, H) if style.batch else H, style.dtype)
         return zero, zero.copy()
 
     program = {"vocab_size": V, "params": params, "zero_state": zero_state, "loss_and_grads": loss_and_grads}
