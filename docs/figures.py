@@ -119,7 +119,7 @@ def window() -> str:
             arrow(f"{x - 12},105 {x - 12},72"),
             text(x - 30, 88, "p", "small"),
             arrow(f"{x + 12},72 {x + 12},105", back=True),
-            text(x, 56, f"loss of y[{k}] = x[{k + 1}]", "small"),
+            text(x, 56, f"loss of y[{k}]", "small"),
         ]
     for left, right, label in ((40, 178, 85), (262, 358, 310), (442, 538, 490), (622, 760, 715)):
         parts += [arrow(f"{left},224 {right},224"), text(label, 210, "h, c", "small")]
@@ -131,11 +131,10 @@ def window() -> str:
         text(646, 278, "zero", "small error"),
         arrow("178,248 138,248", back=True),
         text(155, 278, "cut", "small error"),
-        text(
-            400, 380, "Solid: forward, carried from window to window. Dashed: the gradient, cut at its edges.", "small"
-        ),
+        text(400, 372, "Solid: the forward pass. h and c are carried into the next window.", "small"),
+        text(400, 390, "Dashed: the backward pass. No gradient crosses the edge of a window.", "small"),
     ]
-    return figure(800, 400, "A window of three steps: h and c are carried, the gradient is cut", *parts)
+    return figure(800, 410, "A window of three steps: h and c are carried, the gradient is cut", *parts)
 
 
 FIGURES = {"lstm-cell.svg": cell, "lstm-window.svg": window}

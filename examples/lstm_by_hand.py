@@ -3,7 +3,7 @@
     python examples/lstm_by_hand.py corpus.txt
 
 T time steps in a window, V vocabulary size, H hidden units. One layer reads one stream. z is a gate before activation;
-g, i, f and o are the gates after it. dx is the gradient of the loss with respect to x. All arrays are float64.
+g, i, f and o are the gates after it. dc is the gradient of the loss with respect to c. All arrays are float64.
 """
 
 import sys
@@ -63,7 +63,7 @@ def cell(params, x, h_prev, c_prev):
     g = np.tanh(z_g)  # candidate: what could be stored
     i = sigmoid(z_i)  # input gate: how much of it is stored
     f = sigmoid(z_f)  # forget gate: how much of the old cell state is kept
-    o = sigmoid(z_o)  # output gate: how much of the cell state is shown
+    o = sigmoid(z_o)  # output gate: how much of the cell state is output
     c = f * c_prev + i * g
     h = o * np.tanh(c)
     return h, c, (g, i, f, o)
@@ -140,7 +140,7 @@ def update(params, grads, n):
     for name in params:
         m[name] = 0.9 * m[name] + 0.1 * grads[name]
         v[name] = 0.999 * v[name] + 0.001 * grads[name] ** 2
-        m_hat = m[name] / (1 - 0.9**n)  # the means start at zero; this makes up for it
+        m_hat = m[name] / (1 - 0.9**n)  # the means start at zero; this corrects for it
         v_hat = v[name] / (1 - 0.999**n)
         params[name] -= RATE * m_hat / (np.sqrt(v_hat) + 1e-8)
 
@@ -149,7 +149,7 @@ def train(steps):
     """Train on the text, again and again; yield the loss of each window before its update."""
     n = 0
     while n < steps:
-        state = zero_state()  # the text starts anew
+        state = zero_state()  # the text starts over
         for x, y in windows(ids):
             loss, grads, state = loss_and_grads(params, x, y, state)  # carries the state
             n += 1

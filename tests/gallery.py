@@ -41,7 +41,7 @@ _NO_ERROR = """\
 MISTAKES = (
     Mistake(
         "positions",
-        "Positions are fed in place of characters",
+        "Positions are fed instead of characters",
         "forward",
         (
             ("gates = cell(params, x[t],", "gates = cell(params, t,"),
@@ -110,7 +110,7 @@ MISTAKES = (
         "backward",
         ((" (1 - np.tanh(c) ** 2) + dc_next", " (1 - np.tanh(c) ** 2)"),),
         LSTM,
-        "The curve does not show it. Nothing teaches the cell to store something for several steps.",
+        "The curve does not show it. No gradient rewards the cell for storing something for several steps.",
     ),
     Mistake(
         "no-path-h",
@@ -122,7 +122,7 @@ MISTAKES = (
     ),
     Mistake(
         "forwards",
-        "[:-1] in place of [::-1]: the backward pass runs from the first step, and misses the last",
+        "[:-1] instead of [::-1]: the backward pass runs from the first step, and misses the last",
         "backward",
         ((_LOOP, "for t in range(len(x))[:-1]:"),),
         ALL,
@@ -178,7 +178,7 @@ MISTAKES = (
     ),
     Mistake(
         "c-for-c-prev",
-        "The forget gate's gradient has c after the step in place of c before it",
+        "The forget gate's gradient has c after the step instead of c before it",
         "backward",
         (("dz_f = dc * c_prev * f * (1 - f)", "dz_f = dc * c * f * (1 - f)"),),
         LSTM,
@@ -186,7 +186,7 @@ MISTAKES = (
     ),
     Mistake(
         "h-for-h-prev",
-        "The gradient of w_h has h after the step in place of h before it",
+        "The gradient of w_h has h after the step instead of h before it",
         "backward",
         (("np.outer(dz, h_prev)", "np.outer(dz, h)"),),
         ("w_h",),
@@ -260,11 +260,11 @@ MISTAKES = (
     ),
     Mistake(
         "state-not-reset",
-        "The state is not reset when the text starts anew",
+        "The state is not reset when the text starts over",
         "training loop",
         (
             (
-                "    while n < steps:\n        state = zero_state()  # the text starts anew\n",
+                "    while n < steps:\n        state = zero_state()  # the text starts over\n",
                 "    state = zero_state()\n    while n < steps:\n",
             ),
         ),
@@ -280,7 +280,7 @@ MISTAKES = (
             ('"b_out": np.zeros(V)', '"b_out": rng.normal(size=V)'),
         ),
         (),
-        "With some seeds, the first loss is well above ln V. The curve soon forgets it.",
+        "With some seeds, the random `b_out` raises the first loss well above ln V. The curve soon forgets it.",
     ),
 )
 

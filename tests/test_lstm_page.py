@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import figures
 import gallery
@@ -12,11 +13,14 @@ import worked_example
 from helpers import ROOT
 
 from charlstm.config.settings import ModelConfig
-from charlstm.network.char_lstm import State, init_network
+from charlstm.network.char_lstm import CharLSTM, State, init_network
 from charlstm.text.batches import Window
 
 PAGE = (ROOT / "docs" / "lstm.md").read_text(encoding="utf-8")
 NUMBERS = json.loads((ROOT / "docs" / "lstm-numbers.json").read_text(encoding="utf-8"))
+
+
+LAYER, OUTPUT = ("w_x", "w_h", "b"), ("w_out", "b_out")
 
 
 def lines_of(code: str) -> str:
@@ -24,8 +28,9 @@ def lines_of(code: str) -> str:
     return "".join(f"{line.strip()}\n" for line in code.splitlines() if line.strip())
 
 
-def test_every_quoted_block_is_in_the_program():
-    program, blocks = "\n" + lines_of(gallery.program()), re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+def test_every_quoted_block_is_in_a_program():
+    layers = (ROOT / "docs" / "worked_example.py").read_text(encoding="utf-8")
+    program, blocks = "\n" + lines_of(gallery.program() + layers), re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(blocks) > 12
     for block in blocks:
         assert "\n" + lines_of(block) in program, block
@@ -90,51 +95,88 @@ def test_figures_are_up_to_date(name):
     assert f"]({name})" in PAGE
 
 
-def test_lines_for_two_layers_give_the_gradients_of_the_package():
-    lines = re.findall(r"(?:    .*\n){3}", PAGE[PAGE.index("## Two layers") :])[0]
-    z_line, w_x_line, dx_line = lines_of(lines).splitlines(keepends=True)
-    forward = compile(z_line, "lstm.md", "exec")
-    backward = compile(w_x_line + dx_line, "lstm.md", "exec")
-    names = {"w_x": "w_x", "w_h": "w_h", "b": "b"}
-    network = init_network(ModelConfig(hidden_size=4, num_layers=2), 5, np.random.default_rng(0), np.float64)
-    layers = [{name: network.params[f"layer{n}.{name}"] for name in names} for n in range(2)]
-    x, y = np.array([0, 3, 1, 4, 0]), np.array([3, 1, 4, 0, 2])
-    hs, cs = np.random.default_rng(1).standard_normal((2, 2, 4))
-    _, expected, _ = network.loss_and_grads(
-        Window(x[:, None], y[:, None]), State(hs[:, None].copy(), cs[:, None].copy())
-    )
+def package(params: dict[str, np.ndarray], num_layers: int = 1) -> CharLSTM:
+    """Return charlstm's network with these weights."""
+    return CharLSTM(ModelConfig(hidden_size=params["layer0.w_h"].shape[1], num_layers=num_layers), params)
 
-    caches = []  # by step, then by layer
-    for t in range(len(x)):
-        below, caches_of_step = np.eye(5)[x[t]], []
-        for n, params in enumerate(layers):
-            scope = {"params": params, "x": below, "h_prev": hs[n].copy()}
-            exec(forward, scope)
-            z_g, z_i, z_f, z_o = scope["z"].reshape(4, -1)
-            g, (i, f, o) = np.tanh(z_g), (1 / (1 + np.exp(-z)) for z in (z_i, z_f, z_o))
-            c_prev, cs[n] = cs[n].copy(), f * cs[n] + i * g
-            hs[n] = below = o * np.tanh(cs[n])
-            caches_of_step.append((scope, c_prev, g, i, f, o, cs[n].copy()))
-        logits = network.params["w_out"] @ below + network.params["b_out"]
-        p = np.exp(logits) / np.exp(logits).sum()
-        caches.append((caches_of_step, (p - np.eye(5)[y[t]]) / len(x)))
-    grads = [{name: np.zeros_like(param) for name, param in params.items()} for params in layers]
-    dh_next, dc_next = np.zeros((2, 2, 4))
-    for caches_of_step, dlogits in reversed(caches):
-        dx = dlogits @ network.params["w_out"]
-        for n in (1, 0):
-            scope, c_prev, g, i, f, o, c = caches_of_step[n]
-            dh = dx + dh_next[n]
-            dc = dh * o * (1 - np.tanh(c) ** 2) + dc_next[n]
-            dz = np.concatenate(
-                [dc * i * (1 - g**2), dc * g * i * (1 - i), dc * c_prev * f * (1 - f), dh * np.tanh(c) * o * (1 - o)]
-            )
-            outcome: dict[str, np.ndarray] = {}
-            exec(backward, scope | {"np": np, "dz": dz, "grads": grads[n]}, outcome)
-            dx = outcome["dx"]
-            grads[n]["w_h"] += np.outer(dz, scope["h_prev"])
-            grads[n]["b"] += dz
-            dh_next[n], dc_next[n] = dz @ layers[n]["w_h"], dc * f
-    for n, of_layer in enumerate(grads):
-        for name, grad in of_layer.items():
-            np.testing.assert_allclose(grad, expected[f"layer{n}.{name}"], rtol=0, atol=1e-12)
+
+def assert_gradients(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], atol: float = 1e-12) -> None:
+    assert found.keys() == expected.keys()
+    for name, grad in found.items():
+        np.testing.assert_allclose(grad, expected[name], rtol=0, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_lines_for_several_layers_give_the_gradients_of_the_package(num_layers):
+    network = init_network(
+        ModelConfig(hidden_size=4, num_layers=num_layers), 5, np.random.default_rng(0), dtype=np.float64
+    )
+    layers = [{name: network.params[f"layer{n}.{name}"] for name in ("w_x", "w_h", "b")} for n in range(num_layers)]
+    output = {name: network.params[name] for name in ("w_out", "b_out")}
+    x, y = np.array([0, 3, 1, 4, 0]), np.array([3, 1, 4, 0, 2])
+    h, c = np.random.default_rng(1).standard_normal((2, num_layers, 4))
+    expected_loss, expected, after = network.loss_and_grads(
+        Window(x[:, None], y[:, None]), State(h[:, None].copy(), c[:, None].copy())
+    )
+    loss, steps, state = worked_example.forward_layers(layers, output, x, y, list(zip(h, c, strict=True)))
+    grads, output_grads = worked_example.backward_layers(layers, output, y, steps)
+    assert abs(loss - expected_loss) < 1e-12
+    np.testing.assert_allclose(state, np.stack([after.h[:, 0], after.c[:, 0]], axis=1), rtol=0, atol=1e-12)
+    assert_gradients(named(grads) | output_grads, expected)
+
+
+def named(layers: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the arrays of several layers by the names of the package."""
+    return {f"layer{n}.{name}": np.array(array) for n, layer in enumerate(layers) for name, array in layer.items()}
+
+
+def test_worked_numbers_of_two_layers_are_those_of_the_package():
+    two = NUMBERS["two_layers"]
+    first, output = ({name: np.array(NUMBERS["params"][name]) for name in part} for part in (LAYER, OUTPUT))
+    h, c = np.array(two["state"]).swapaxes(0, 1)[:, :, None]
+    x, y = (np.array(NUMBERS[name])[:, None] for name in "xy")
+    network = package(named([first, two["second_layer"]]) | output, num_layers=2)
+    loss, expected, after = network.loss_and_grads(Window(x, y), State(h, c))
+    assert abs(loss - two["loss"]) < 1e-12
+    np.testing.assert_allclose(np.stack([after.h, after.c])[:, :, 0].swapaxes(0, 1), two["state_after"], atol=1e-12)
+    grads = named(two["grads"]["layers"]) | {name: np.array(two["grads"][name]) for name in OUTPUT}
+    assert_gradients(grads, expected)
+
+
+def test_changes_for_many_streams_give_the_gradients_of_the_package():
+    rows = re.findall(r"^\| `(.+)` \| `(.+)` \|$", PAGE[PAGE.index("| one stream | B streams |") :], re.MULTILINE)
+    assert len(rows) == 14
+    program: Any = gallery.load(gallery.change(gallery.program(), *rows))
+    program.B, program.V = 3, 5
+    rng = np.random.default_rng(0)
+    shapes = {"w_x": (16, 5), "w_h": (16, 4), "b": (16,), "w_out": (5, 4), "b_out": (5,)}
+    params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    text = rng.integers(5, size=(7, 3))
+    text[2] = 4  # the streams read the same character
+    h, c = rng.standard_normal((2, 3, 4))
+    network = package({f"layer0.{name}": params[name] for name in LAYER} | {name: params[name] for name in OUTPUT})
+    expected_loss, expected, after = network.loss_and_grads(
+        Window(text[:-1], text[1:]), State(h[None].copy(), c[None].copy())
+    )
+    loss, grads, state = program.loss_and_grads(params, text[:-1], text[1:], (h, c))
+    assert abs(loss - expected_loss) < 1e-12
+    np.testing.assert_allclose(state, [after.h[0], after.c[0]], rtol=0, atol=1e-12)
+    assert_gradients(named([{name: grads[name] for name in LAYER}]) | {name: grads[name] for name in OUTPUT}, expected)
+
+
+def test_random_output_bias_raises_the_first_loss_and_random_gate_biases_do_not():
+    program: Any = gallery.load(gallery.program())
+    x, y = next(program.windows(program.ids))
+    rng = np.random.default_rng(0)
+
+    def rise(name: str) -> float:
+        """Return by how much N(0, 1) for a bias raises the first loss, on average."""
+        losses = []
+        for _ in range(100):
+            biases = {name: rng.normal(size=len(program.params[name]))}
+            losses.append(program.forward(program.params | biases, x, y, program.zero_state())[0])
+        right = program.forward(program.params, x, y, program.zero_state())[0]
+        return float(np.mean(losses) - right)
+
+    assert rise("b_out") == pytest.approx(0.5, abs=0.1)
+    assert rise("b") == pytest.approx(0, abs=0.02)
