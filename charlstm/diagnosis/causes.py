@@ -4,16 +4,18 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 
 from charlstm.arrays import Grads
 from charlstm.diagnosis.differences import Difference, compare
-from charlstm.diagnosis.equations import BACKWARD, FORWARD, Lines
+from charlstm.diagnosis.equations import BACKWARD, FORWARD, Lines, errors_of_another
 from charlstm.diagnosis.layout import GATE_NAMES, GATES, Block, blocks_of, gate_blocks
 from charlstm.diagnosis.lines import find_lines
 from charlstm.diagnosis.probe import Probe
 from charlstm.diagnosis.recognition import Recognized, recognize
+from charlstm.text.batches import Window
 
 WINDOW = 6  # steps
 _SHOWN = 3  # labels in a sentence
@@ -111,6 +113,7 @@ class Gradients:
             return "The gradients depend on earlier calls; mend that first."
         rules = (
             self._unused,
+            self._without_effect,
             self._factor,
             self._clipped,
             self._output_layer,
@@ -136,14 +139,41 @@ class Gradients:
                 "`range(T - 1, -1)` lacks its step of -1, and `[:-1]` is not `[::-1]`."
             )
         if self.one_step.is_zero:
-            return (
-                "A window of one step has no gradients: the loop of the backward pass leaves out a step. "
-                "`[:-1]` is not `[::-1]`."
-            )
+            return f"With a one-step window, all gradients are zero: {self._left_out()}"
         inner = [name for name in self._probe.params if name not in self._probe.output_params]
         if inner and not any(self.later.grads[name].any() for name in inner):
             return "Only the output layer has a gradient: its error never reaches the gates."
         return ""
+
+    def _left_out(self) -> str:
+        """Return which step a backward pass leaves out: the gradients do not depend on its target."""
+        x, y = self._probe.window(WINDOW)
+        steps = []
+        for t in range(WINDOW):
+            other = y.copy()
+            other[t] = (other[t] + 1) % self._probe.program.vocab_size
+            grads = self._probe.run(Window(x, other), self._probe.carried).grads
+            if all(np.array_equal(grad, self.later.grads[name]) for name, grad in grads.items()):
+                steps.append(t)
+        if steps == [0]:
+            return (
+                "the loop of the backward pass leaves out the first step. Does its range end at 0 instead of -1, as in "
+                "`range(T - 1, 0, -1)`?"
+            )
+        step = "the last step" if steps == [WINDOW - 1] else "a step"
+        return f"the loop of the backward pass leaves out {step}. Did you write `[:-1]` for `[::-1]`?"
+
+    def _without_effect(self) -> str:
+        """Name what the loss does not depend on, although it has a gradient."""
+        if self.recognized is not None:
+            return ""
+        idle = [each.block for each in self.later.differences if each.wrong and not any(each.by_loss)]
+        if not idle:
+            return ""
+        whole = {name for name in _params(idle) if all(each in idle for each in self.blocks if each.param == name)}
+        labels = list(dict.fromkeys(block.param if block.param in whole else block.label for block in idle))
+        have, them = ("has", "it") if len(labels) == 1 else ("have", "them")
+        return f"{_join(_shorten(labels))} {have} no effect on the loss: the forward pass does not use {them}."
 
     def _factor(self) -> str:
         pairs = [pair for each in self.later.differences for pair in zip(each.by_program, each.by_loss, strict=True)]
@@ -154,12 +184,16 @@ class Gradients:
         if any(abs(p - factor * q) > 0.02 * abs(factor * q) + 1e-6 for p, q in pairs):
             return ""
         B = self._probe.program.streams
-        names = {WINDOW * B: "T B" if B > 1 else "T", WINDOW: "T", B: "B"}
-        for size, name in names.items():
-            if size > 1 and abs(factor - size) < 0.01 * size:
-                return f"Every gradient is {name} times too large: the loss is a mean, the gradients are of the sum."
-            if size > 1 and abs(factor - 1 / size) < 0.01 / size:
-                return f"Every gradient is {name} times too small: the loss is a sum, the gradients are of the mean."
+        names = {B: ("B", "over the B streams"), WINDOW: ("T", "over the T steps")}
+        names[WINDOW * B] = ("T B", "over T and B") if B > 1 else ("T", "")
+        for size, (name, over) in names.items():
+            for way, ratio, loss_is, grads_of in (("large", size, "mean", "sum"), ("small", 1 / size, "sum", "mean")):
+                if size > 1 and abs(factor - ratio) < 0.01 * ratio:
+                    those = f"a {grads_of} {over}" if over else f"the {grads_of}"
+                    return (
+                        f"Every gradient is {name} times too {way}: the loss is a {loss_is}, the gradients are those "
+                        f"of {those}."
+                    )
         if abs(factor + 1) < 0.01:
             return "Every gradient has the wrong sign: p - one_hot(y) may be the other way around."
         return (
@@ -201,7 +235,7 @@ class Gradients:
         step = self._only_step(self.later)
         return (
             f"{what} {_are(wrong)} right for one step and wrong for a window, while the other gradients are right: "
-            f"{'only ' + step + ' is in it' if step else 'steps are missing or shifted'}. Look for `=` in place of "
+            f"{'only ' + step + ' is in it' if step else 'steps are missing or shifted'}. Look for `=` instead of "
             "`+=`, and for a line outside the loop."
         )
 
@@ -229,7 +263,7 @@ class Gradients:
         if self.one_step.wrong:
             return (
                 "The first window is right, and a window with a carried state is wrong in its first step: the backward "
-                "pass has zeros in place of the state before the window."
+                "pass has zeros instead of the state before the window."
             )
         return (
             "The first window is right, and a later one is wrong: the error of one window is carried into the next. "
@@ -289,15 +323,30 @@ class Gradients:
                 "All but the output layer is wrong: a derivative is applied twice, h and c are swapped in a call, or "
                 "the error of h is wrong: dh = dlogits @ w_out + dh_next."
             )
-        return f"Wrong for one step already, so compare the lines for {_join(_labels(level.wrong))} with docs/lstm.md."
+        lines = _join(f"the {GATE_NAMES[gate]}" for gate in GATES if gate in named) if named else ""
+        lines = lines or _join(_shorten([block.label for block in level.wrong]))
+        return f"Already wrong for a single step: compare the lines that compute {lines} with docs/lstm.md of charlstm."
 
 
 def describe_lines(lines: Lines, right: Lines) -> str:
-    """Return which lines a program seems to have in place of the right ones."""
-    told = [_describe_line(name, line, right.get(name, "")) for name, line in lines.items()]
+    """Return which lines a program seems to have instead of the right ones."""
+    swapped = _swapped(lines)
+    told = []
+    if swapped:
+        told.append(f"The gradients of {_join(swapped)} are swapped: look at the order in which they are stacked.")
+    rest = {name: line for name, line in lines.items() if name.removeprefix("dz_") not in swapped}
+    told += [_describe_line(name, line, right.get(name, "")) for name, line in rest.items()]
     twice = any(f"sigmoid({gate})" in line or f"tanh({gate})" in line for line in lines.values() for gate in GATES)
     twice |= any("tanh(tanh(c))" in line for line in lines.values())
     return " ".join([*told, *(["The derivative is applied to a value that is already activated."] if twice else [])])
+
+
+def _swapped(lines: Lines) -> tuple[str, ...]:
+    """Return the two gates that have each other's errors; () if there are none."""
+    for a, b in combinations(GATES, 2):
+        if lines.get(f"dz_{a}") in errors_of_another(a, b) and lines.get(f"dz_{b}") in errors_of_another(b, a):
+            return a, b
+    return ()
 
 
 def _describe_line(name: str, line: str, right: str) -> str:
@@ -308,7 +357,8 @@ def _describe_line(name: str, line: str, right: str) -> str:
             return f"The error of {letter} does not reach the previous step: `{name} = {line}` lacks `+ {name}_next`."
     if "hstack" in line:
         return "The error of the concatenation of h and x is split in the wrong order: dh_next is not `dz @ w_h`."
-    return f"The program seems to compute `{name} = {line}` in place of `{name} = {right}`."
+    hint = " Or the variable that it uses for c_prev holds another value." if "c_prev" in right else ""
+    return f"The program seems to compute `{name} = {line}` instead of `{name} = {right}`.{hint}"
 
 
 def _are(names: Collection[str]) -> str:
@@ -319,8 +369,7 @@ def _params(blocks: Iterable[Block]) -> set[str]:
     return {block.param for block in blocks}
 
 
-def _labels(blocks: Sequence[Block]) -> list[str]:
-    labels = [block.label for block in blocks]
+def _shorten(labels: list[str]) -> list[str]:
     return labels if len(labels) <= _SHOWN else [*labels[:_SHOWN], f"{len(labels) - _SHOWN} more"]
 
 

@@ -129,7 +129,7 @@ def _check_gradients(gradients: Gradients, level: Level) -> str:
     """Compare the gradients of a window with finite differences."""
     if not level.wrong:
         return f"largest relative error {level.error:.0e} in {len(level.differences)} blocks"
-    count = f"{len(level.wrong)} of {len(level.differences)} blocks are wrong by up to {level.error:.0e}"
+    count = f"{len(level.wrong)} of {len(level.differences)} blocks are wrong by up to {level.error:.0e} (relative)"
     raise Finding(f"{count}: {level.describe_wrong()}", gradients.cause)
 
 

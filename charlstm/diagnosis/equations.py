@@ -1,4 +1,4 @@
-"""The equations of docs/lstm.md, line by line, and the lines that people write in their place.
+"""The equations of docs/lstm.md, line by line, and the lines that people write instead.
 
 A line is text, so that a message can quote the line that a program appears to have. Each is evaluated with the values
 of one step: arrays with a row for each stream.
@@ -94,12 +94,18 @@ TIME_MISTAKES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def errors_of_another(gate: str, other: str) -> tuple[str, str]:
+    """Return the lines for the error of a gate that are another's: before the derivative, and with it."""
+    return _GATE_ERRORS[other][0] + _DERIVATIVE_OF[gate].format(gate), BACKWARD[f"dz_{other}"]
+
+
 def gate_mistakes(gate: str) -> Iterator[str]:
     """Yield wrong lines for the error of a gate before activation, those with one mistake first."""
     right = _DERIVATIVE_OF[gate]
     errors = _GATE_ERRORS[gate]
     derivatives = [*_DERIVATIVES, " * {0} * (1 - {0})", " * (1 - tanh({0})**2)"]
     yield from (error + right.format(gate) for error in errors[1:])
+    yield from (line for other in GATES if other != gate for line in errors_of_another(gate, other))
     yield from (errors[0] + each.format(gate) for each in derivatives if each != right)
     yield from (error + each.format(gate) for error in errors[1:] for each in derivatives if each != right)
 

@@ -67,7 +67,7 @@ def check_initial_loss(probe: Probe) -> str:
     per_char = loss / n
     measured = f"{per_char:.4f} nats per character, ln V = {ln_v:.4f}"
     if abs(per_char - ln_v) <= _MARGIN:
-        return f"{measured}; the loss is a {'mean' if n == 1 else f'sum over {n}'}" if n > 1 else measured
+        return f"{measured}; the loss is a sum over {n} characters" if n > 1 else measured
     if abs(per_char * np.log(2) - ln_v) < 0.05 * ln_v:
         raise Finding(
             measured, "The loss is in bits: use the natural logarithm, or multiply its gradients by 1 / ln 2."
@@ -93,7 +93,7 @@ def check_inputs(probe: Probe) -> str:
     if probe.precision.same(base, probe.run(Window(_shuffle(x), y), probe.carried).loss):
         raise Finding(
             "shuffled inputs x give the same loss",
-            "The characters x are not read: their positions are fed in their place, `t` for `x[t]`.",
+            "The characters x are not read: their positions are fed instead, `t` for `x[t]`.",
         )
     for t in range(_T):
         own, later, earlier = (_reacts(probe, window, t, s) for s in (t, min(t + 1, _T - 1), max(t - 1, 0)))
@@ -126,7 +126,7 @@ def check_halves(probe: Probe) -> str:
 
     second = fits(first.state)
     if second is not None and _close(whole.state, second.state, probe):
-        return "one window gives the losses and the state of its two halves"
+        return "one window gives the same losses and state as its two halves"
     if second is not None:
         raise Finding(
             "the loss is that of two halves, the state after them is another", "Return h and c of the last step."
@@ -172,10 +172,10 @@ def check_large_weights(probe: Probe) -> str:
     if np.isnan(output.loss) or broken:
         what = "the loss" if np.isnan(output.loss) else f"the gradient of {broken[0]}"
         raise Finding(
-            f"weights times 10,000 make {what} NaN",
+            f"weights multiplied by 10,000 make {what} NaN",
             "exp overflows: subtract the largest logit in softmax. Otherwise look at the sigmoid, and at 0 * log(0).",
         )
-    return "weights times 10,000 give no NaN"
+    return "no NaN with weights multiplied by 10,000"
 
 
 def loss_scale(probe: Probe, loss: float, T: int) -> int:

@@ -23,7 +23,9 @@ def check_network(probe: Probe, gradients: Gradients) -> str:
         raise Finding("the losses are those of another network", describe_lines(recognized.mistakes, FORWARD))
     if recognized is None and layout is None:
         raise NotCheckedError(
-            "the layout of the parameters is not recognized; define layout, to compare it with an LSTM of one layer"
+            "the layout of the parameters is not recognised:\n"
+            "either this is not a plain LSTM of one layer, or its forward pass is wrong; define layout to compare it "
+            "with one"
         )
     weights = weights_of(gradients.blocks, probe.params, probe.program.vocab_size, probe.units)
     if weights is None or probe.pair is None:
@@ -32,7 +34,7 @@ def check_network(probe: Probe, gradients: Gradients) -> str:
         largest = _compare(probe, weights)
     except Finding as finding:
         raise Finding(finding.measured, _WRONG_STATE if recognized is not None else finding.cause) from None
-    found = "" if layout else f"\nrecognized: {describe(recognized.layout)}" if recognized else ""
+    found = "" if layout else f"\nrecognised: {describe(recognized.layout)}" if recognized else ""
     return f"largest difference {largest:.0e} over {_STEPS} steps{found}"
 
 

@@ -132,4 +132,4 @@ def _output_texts(shape: tuple[int, ...], V: int, H: int) -> Iterator[str]:
 
 def describe(layout: Mapping[str, str]) -> str:
     """Return a layout in a line."""
-    return ", ".join(f"{name} = {text!r}" for name, text in layout.items())
+    return ", ".join(f"`{name} = {text!r}`" for name, text in layout.items())

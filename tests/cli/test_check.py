@@ -8,6 +8,9 @@ import gallery
 import pytest
 from helpers import error_line
 
+from charlstm.cli.check import _summarize
+from charlstm.diagnosis.checks import Result
+
 
 @pytest.fixture
 def save(tmp_path):
@@ -41,6 +44,23 @@ def test_wrong_program_exits_with_1_and_the_cause_is_given_once(save, here):
     assert done.stdout.count("As above.") == 2
     assert "FAILED  gradients, one step " in done.stdout
     assert "Begin with the first" in done.stdout.splitlines()[-1]
+
+
+def test_checks_that_were_not_made_are_not_counted():
+    results = [Result(name, passed, "") for name, passed in (("runs", True), ("inputs", False), ("|h| < 1", None))]
+    undefined = "windows and update are not defined, and so not checked."
+    assert _summarize(results, results[1:2]).splitlines() == [
+        undefined,
+        "1 of 2 checks failed, 1 was not made. Begin with the first: the others may follow from it.",
+    ]
+    assert _summarize(results[::2], []).splitlines() == [undefined, "All 1 checks passed, 1 was not made."]
+
+
+def test_formulas_and_layouts_are_not_broken_over_lines(save, here):
+    lines = here("check", save(small("candidate-error"))).stdout.splitlines()
+    assert max(len(line) for line in lines if line.startswith("    ")) <= 100
+    assert all(line.count("`") % 2 == 0 for line in lines)
+    assert any("`w_out = 'rows y; columns h'`" in line for line in lines)
 
 
 def test_json_has_every_check_and_cause(save, here):

@@ -55,7 +55,7 @@ MORE_STYLES = [
 def test_right_program_passes_in_every_layout(style):
     results = results_of(build(style))
     assert [str(result) for result in results.values() if not result.passed] == []
-    assert "recognized" in results["same as charlstm"].measured
+    assert "recognised" in results["same as charlstm"].measured
 
 
 @pytest.mark.parametrize("order", ["".join(order) for order in itertools.permutations("gifo")])
@@ -109,7 +109,7 @@ def test_given_layout_is_used():
     }
     results = results_of(build(style) | {"layout": layout})
     assert [str(result) for result in results.values() if not result.passed] == []
-    assert "recognized" not in results["same as charlstm"].measured
+    assert "recognised" not in results["same as charlstm"].measured
 
 
 def test_wrong_layout_fails_at_the_first_step():
@@ -163,6 +163,54 @@ def test_last_cell_state_in_place_of_the_one_before_the_window_is_explained():
 
 
 @pytest.mark.parametrize("style", [Style(inputs=("x", "h", "b"), apart=True), Style(inputs=("x", "h", "b"))], ids=str)
+def test_value_under_the_name_of_c_prev_is_suspected():
+    result = first_failure(build(dz_f=LINES["dz_f"][0]))
+    assert "Or the variable that it uses for c_prev" in result.cause
+
+
+SWAPS = {
+    "errors": {
+        "dz_f": lambda dh, c, f, **_: dh * np.tanh(c) * f * (1 - f),
+        "dz_o": lambda dc, c_prev, o, **_: dc * c_prev * o * (1 - o),
+    },
+    "errors with derivatives": {
+        "dz_f": lambda dh, c, o, **_: dh * np.tanh(c) * o * (1 - o),
+        "dz_o": lambda dc, c_prev, f, **_: dc * c_prev * f * (1 - f),
+    },
+}
+
+
+@pytest.mark.parametrize("lines", SWAPS.values(), ids=SWAPS)
+@pytest.mark.parametrize("style", [Style(), Style(batch=True, mean=True, dtype=np.float32)], ids=str)
+def test_swapped_gates_are_named(style, lines):
+    result = first_failure(build(style, **lines))
+    assert result.cause == "The gradients of f and o are swapped: look at the order in which they are stacked."
+
+
+def test_two_wrong_gates_are_not_taken_for_swapped_ones():
+    result = first_failure(build(dz_f=SWAPS["errors"]["dz_f"], dz_o=LINES["dz_o"][0]))
+    assert "swapped" not in result.cause
+
+
+def test_parameter_without_effect_is_named():
+    program = build(Style(inputs=("x", "h", "b"), apart=True))
+    inner = program["loss_and_grads"]
+
+    def loss_and_grads(params, x, y, state):
+        return inner({**params, "W_h_o": params["W_h_f"]}, x, y, state)
+
+    results = results_of(program | {"loss_and_grads": loss_and_grads})
+    causes = {result.cause for result in results.values() if result.name.startswith("gradients")}
+    assert causes == {"W_h_o has no effect on the loss: the forward pass does not use it."}
+    assert "its forward pass is wrong" in results["same as charlstm"].measured
+
+
+def test_first_step_that_is_left_out_is_named():
+    loop = ("for t in reversed(range(len(x))):", "for t in range(len(x) - 1, 0, -1):")
+    results = check_source(small(gallery.change(gallery.program(), loop)), str(gallery.PROGRAM))
+    assert "leaves out the first step. Does its range end at 0" in results["gradients, one step"].cause
+
+
 def test_gradient_from_another_gate_in_one_parameter_is_explained(style):
     program = build(style)
     inner = program["loss_and_grads"]
@@ -205,6 +253,18 @@ def test_error_of_two_streams_divided_by_the_window_only_is_a_factor():
     assert "T B times" in first_failure(program | {"loss_and_grads": loss_and_grads}).cause
 
 
+def test_error_that_is_not_divided_by_the_window_is_a_sum_over_its_steps():
+    program = build(Style(batch=True, mean=True))
+    inner = program["loss_and_grads"]
+
+    def loss_and_grads(params, x, y, state):
+        loss, grads, state = inner(params, x, y, state)
+        return loss, {name: len(x) * grad for name, grad in grads.items()}, state
+
+    cause = first_failure(program | {"loss_and_grads": loss_and_grads}).cause
+    assert cause.endswith("the gradients are those of a sum over the T steps.")
+
+
 def test_without_layout_rows_are_named():
     program = build(dz_g=lambda dc, g, **_: dc * (1 - g**2))
     program["params"]["extra"] = np.zeros((2, 3))  # not an LSTM that can be recognized
@@ -230,7 +290,7 @@ FOUND = {
     "tanh-twice": ("gradients, one step", "w_x (g i f)", "already activated"),
     "no-path-c": ("gradients, first window", "w_x (g i f o)", "error of c does not reach"),
     "no-path-h": ("gradients, first window", "w_x (g i f o)", "error of h does not reach"),
-    "forwards": ("gradients, one step", "w_out", "`[:-1]` is not `[::-1]`"),
+    "forwards": ("gradients, one step", "w_out", "leaves out the last step. Did you write `[:-1]`"),
     "empty-loop": ("gradients, one step", "w_out", "All gradients are zero"),
     "last-step-only": ("gradients, first window", "w_x (g i f o)", "one step"),
     "bias-copied": ("gradients, one step", "b (f)", "equals that of b, input gate i"),
