@@ -162,7 +162,6 @@ def test_last_cell_state_in_place_of_the_one_before_the_window_is_explained():
         assert "c[-1]" in result.cause
 
 
-@pytest.mark.parametrize("style", [Style(inputs=("x", "h", "b"), apart=True), Style(inputs=("x", "h", "b"))], ids=str)
 def test_value_under_the_name_of_c_prev_is_suspected():
     result = first_failure(build(dz_f=LINES["dz_f"][0]))
     assert "Or the variable that it uses for c_prev" in result.cause
@@ -211,6 +210,7 @@ def test_first_step_that_is_left_out_is_named():
     assert "leaves out the first step. Does its range end at 0" in results["gradients, one step"].cause
 
 
+@pytest.mark.parametrize("style", [Style(inputs=("x", "h", "b"), apart=True), Style(inputs=("x", "h", "b"))], ids=str)
 def test_gradient_from_another_gate_in_one_parameter_is_explained(style):
     program = build(style)
     inner = program["loss_and_grads"]
