@@ -4,15 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 
 from charlstm.arrays import Grads
 from charlstm.diagnosis.differences import Difference, compare
-from charlstm.diagnosis.equations import BACKWARD, FORWARD, Lines, errors_of_another
+from charlstm.diagnosis.equations import BACKWARD, FORWARD
 from charlstm.diagnosis.layout import GATE_NAMES, GATES, Block, blocks_of, gate_blocks
-from charlstm.diagnosis.lines import find_lines
+from charlstm.diagnosis.lines import describe_lines, find_lines
 from charlstm.diagnosis.probe import Probe
 from charlstm.diagnosis.recognition import Recognized, recognize
 from charlstm.text.batches import Window
@@ -326,39 +325,6 @@ class Gradients:
         lines = _join(f"the {GATE_NAMES[gate]}" for gate in GATES if gate in named) if named else ""
         lines = lines or _join(_shorten([block.label for block in level.wrong]))
         return f"Already wrong for a single step: compare the lines that compute {lines} with docs/lstm.md of charlstm."
-
-
-def describe_lines(lines: Lines, right: Lines) -> str:
-    """Return which lines a program seems to have instead of the right ones."""
-    swapped = _swapped(lines)
-    told = []
-    if swapped:
-        told.append(f"The gradients of {_join(swapped)} are swapped: look at the order in which they are stacked.")
-    rest = {name: line for name, line in lines.items() if name.removeprefix("dz_") not in swapped}
-    told += [_describe_line(name, line, right.get(name, "")) for name, line in rest.items()]
-    twice = any(f"sigmoid({gate})" in line or f"tanh({gate})" in line for line in lines.values() for gate in GATES)
-    twice |= any("tanh(tanh(c))" in line for line in lines.values())
-    return " ".join([*told, *(["The derivative is applied to a value that is already activated."] if twice else [])])
-
-
-def _swapped(lines: Lines) -> tuple[str, ...]:
-    """Return the two gates that have each other's errors; () if there are none."""
-    for a, b in combinations(GATES, 2):
-        if lines.get(f"dz_{a}") in errors_of_another(a, b) and lines.get(f"dz_{b}") in errors_of_another(b, a):
-            return a, b
-    return ()
-
-
-def _describe_line(name: str, line: str, right: str) -> str:
-    if name == "state":
-        return "h and c are swapped in the call of the cell."
-    for letter in "hc":
-        if name == f"d{letter}" and f"d{letter}_next" not in line:
-            return f"The error of {letter} does not reach the previous step: `{name} = {line}` lacks `+ {name}_next`."
-    if "hstack" in line:
-        return "The error of the concatenation of h and x is split in the wrong order: dh_next is not `dz @ w_h`."
-    hint = " Or the variable that it uses for c_prev holds another value." if "c_prev" in right else ""
-    return f"The program seems to compute `{name} = {line}` instead of `{name} = {right}`.{hint}"
 
 
 def _are(names: Collection[str]) -> str:

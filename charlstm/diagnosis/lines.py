@@ -1,7 +1,7 @@
-"""Which lines of a backward pass would give the gradients of a program."""
+"""Which lines of a backward pass would give the gradients of a program, and how to say so."""
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from charlstm.diagnosis.equations import (
     TIME_MISTAKES,
     Lines,
     errors,
+    errors_of_another,
     evaluate,
     forward,
     gate_mistakes,
@@ -37,6 +38,41 @@ def find_lines(probe: Probe, recognized: Recognized) -> Lines | None:
         return None
     window = _Observation(probe, recognized, probe.window(2))
     return next((each for each in _time_lines(lines) if window.fits(each)), None)
+
+
+def describe_lines(lines: Lines, right: Lines) -> str:
+    """Return which lines a program seems to have instead of the right ones."""
+    swapped = _swapped(lines)
+    told = []
+    if swapped:
+        told.append(
+            f"The gradients of {' and '.join(swapped)} are swapped: look at the order in which they are stacked."
+        )
+    rest = {name: line for name, line in lines.items() if name.removeprefix("dz_") not in swapped}
+    told += [_describe_line(name, line, right.get(name, "")) for name, line in rest.items()]
+    twice = any(f"sigmoid({gate})" in line or f"tanh({gate})" in line for line in lines.values() for gate in GATES)
+    twice |= any("tanh(tanh(c))" in line for line in lines.values())
+    return " ".join([*told, *(["The derivative is applied to a value that is already activated."] if twice else [])])
+
+
+def _swapped(lines: Lines) -> tuple[str, ...]:
+    """Return the two gates that have each other's errors; () if there are none."""
+    for a, b in combinations(GATES, 2):
+        if lines.get(f"dz_{a}") in errors_of_another(a, b) and lines.get(f"dz_{b}") in errors_of_another(b, a):
+            return a, b
+    return ()
+
+
+def _describe_line(name: str, line: str, right: str) -> str:
+    if name == "state":
+        return "h and c are swapped in the call of the cell."
+    for letter in "hc":
+        if name == f"d{letter}" and f"d{letter}_next" not in line:
+            return f"The error of {letter} does not reach the previous step: `{name} = {line}` lacks `+ {name}_next`."
+    if "hstack" in line:
+        return "The error of the concatenation of h and x is split in the wrong order: dh_next is not `dz @ w_h`."
+    hint = " Or the variable that it uses for c_prev holds another value." if "c_prev" in right else ""
+    return f"The program seems to compute `{name} = {line}` instead of `{name} = {right}`.{hint}"
 
 
 class _Observation:

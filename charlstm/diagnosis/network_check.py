@@ -3,10 +3,11 @@
 import numpy as np
 
 from charlstm.config.settings import ModelConfig
-from charlstm.diagnosis.causes import Gradients, describe_lines
+from charlstm.diagnosis.causes import Gradients
 from charlstm.diagnosis.equations import FORWARD
 from charlstm.diagnosis.forward_checks import NotCheckedError
 from charlstm.diagnosis.layout import Weights, weights_of
+from charlstm.diagnosis.lines import describe_lines
 from charlstm.diagnosis.probe import Probe
 from charlstm.diagnosis.program import Finding
 from charlstm.diagnosis.recognition import describe

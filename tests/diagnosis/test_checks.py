@@ -191,6 +191,12 @@ def test_two_wrong_gates_are_not_taken_for_swapped_ones():
     assert "swapped" not in result.cause
 
 
+def test_unexplained_gates_are_named():
+    wrong = {"dz_f": lambda dc, f, **_: 1.7 * dc * f, "dz_o": lambda dh, o, **_: 1.3 * dh * o}
+    expected = "compare the lines that compute the forget gate f and the output gate o with docs/lstm.md of charlstm."
+    assert expected in first_failure(build(**wrong)).cause
+
+
 def test_parameter_without_effect_is_named():
     program = build(Style(inputs=("x", "h", "b"), apart=True))
     inner = program["loss_and_grads"]
