@@ -49,10 +49,9 @@ STYLES = [
     Style(reads_globals=True),
 ]
 MORE_STYLES = [
-    Style(inputs=inputs, apart=apart, columns=columns, mean=mean, batch=batch, dtype=dtype)
+    Style(inputs=inputs, apart=apart, columns=columns, mean=mean, batch=batch)
     for inputs in (("hx", "b"), ("xh", "b"), ("x", "h", "b"), ("hxb",), ("bxh",))
     for apart, columns, mean, batch in itertools.product((False, True), repeat=4)
-    for dtype in (np.float64, np.float32)
 ]
 
 
