@@ -25,7 +25,7 @@ _CHECKPOINT = setting("model.npz", name(), "Model file to load.", flag="--ckpt",
 _KERNEL = setting(
     "numpy",
     one_of("numpy", "numba"),
-    "What computes the network. numba is compiled, up to three times as fast, and needs charlstm[fast]; its results "
+    "What computes the network. numba is compiled, up to 2.4 times as fast, and needs charlstm[fast]; its results "
     "differ in the last digits, so that a seed can give another text.",
     group="Reproducibility",
 )
