@@ -154,12 +154,15 @@ class TrainConfig:
     momentum: float = setting(0.0, number(0, 0.9999999), "Momentum for SGD; 0.9 is typical.", group="Optimiser")
     nesterov: bool = setting(False, boolean(), "Use Nesterov momentum with SGD.", group="Optimiser")
     beta1: float = setting(
-        0.9, number(0, 0.9999999), "Decay rate of the mean gradient (first moment), for Adam.", group="Optimiser"
+        0.0,
+        number(0, 0.9999999),
+        "Decay rate of the mean gradient (first moment), for Adam. The textbook's 0.9 learns more slowly here.",
+        group="Optimiser",
     )
     beta2: float = setting(
-        0.99,
+        0.95,
         number(0, 0.9999999),
-        "Decay rate of the mean squared gradient (second moment), for Adam and RMSProp.",
+        "Decay rate of the mean squared gradient (second moment), for Adam and RMSProp. The textbook's is 0.999.",
         group="Optimiser",
     )
     epsilon: float = setting(

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from charlstm.config.settings import Config, TrainConfig
+from charlstm.config.settings import Config
 from charlstm.network.char_lstm import param_shapes
 from charlstm.network.cores import available_cores
+from charlstm.network.recurrence import COMPILED_MULTIPLE
 from charlstm.optim import moments_of
 from charlstm.storage.run import Evaluation, Run
 from charlstm.text.corpus import Corpus, Dataset
@@ -20,21 +21,11 @@ from charlstm.text.vocab import Vocab, describe
 from charlstm.training.loop import new_run, train
 
 RARE = 10  # occurrences below which a character can hardly be learned
-_REFERENCE = Config().replace(hidden_size=256, batch_size=16, seq_len=48)
+_REFERENCE = Config().replace(hidden_size=256, batch_size=24, seq_len=40)
+_REFERENCE_CHARS = 10_000_000  # read in a run that suits the reference model
+_SIZES = (64, 1024)
 _SGD_RATE = 4.0  # without momentum, where gradients are clipped to a norm of 1
-_SLOWDOWN = 1.55  # the power of the width by which a model is slower; below 2, since wide products are efficient
-_SIZES = {  # units, from this number of characters that the reference model would read in the time
-    0: 128,
-    4_000_000: 256,
-    15_000_000: 384,
-    40_000_000: 512,
-    110_000_000: 640,
-    300_000_000: 768,
-}
-_PASSES = (1.4, 2.8, 6.3, 17, 40, 60, 150)  # over the text, for which these values are advised; between, by their log
-_DROPCONNECT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.4)
-_DROPOUT = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3)
-_WEIGHT_DECAY = (0.0, 0.0, 0.02, 0.03, 0.03, 0.03, 0.05)
+SLOWDOWN = 1.7  # the power of the width by which a model is slower; below 2, since wide products are efficient
 _WARM_UP_STEPS = 3  # in which processes start and memory is first touched
 _MEASURED_S = 0.5
 _PROCESS_BYTES = {"numpy": 58_000_000, "numba": 220_000_000}  # Python, NumPy, BLAS; and LLVM
@@ -68,44 +59,51 @@ def advise(
         to_read = config.train.epochs * chars
     else:
         to_read = float((config.train.steps or 0) * _window(_REFERENCE.model.hidden_size, given))
-    H: int = given.get("hidden_size") or max(size for least, size in _SIZES.items() if to_read >= least)
+    width: float = given.get("hidden_size") or _width(to_read)
     if config.train.time_s is not None:  # a larger model reads less in the same time
-        to_read *= (_REFERENCE.model.hidden_size / H) ** _SLOWDOWN
+        to_read *= (_REFERENCE.model.hidden_size / width) ** SLOWDOWN
     elif config.train.epochs is None:
-        to_read = float((config.train.steps or 0) * _window(H, given))
-    return {
-        name: value for name, value in _recipe(config.train, H, to_read / chars, given).items() if name not in given
-    }
+        to_read = float((config.train.steps or 0) * _window(width, given))
+    recipe = _recipe(config, width, to_read / chars, chars)
+    return {name: value for name, value in recipe.items() if name not in given}
 
 
-def _streams(H: int) -> tuple[int, int]:
+def _width(to_read: float) -> float:
+    """Return the number of units that suits the number of characters which the reference model would read."""
+    width: float = _REFERENCE.model.hidden_size * (to_read / _REFERENCE_CHARS) ** 0.25
+    return min(max(width, _SIZES[0]), _SIZES[1])
+
+
+def _streams(width: float) -> tuple[int, int]:
     """Return batch_size and seq_len: larger matrices need more rows to be efficient."""
-    return (24, 40) if _REFERENCE.model.hidden_size >= H else (32, 64)
+    return 8 * round((16 + width / 32) / 8), min(round(24 + width / 16), 64)
 
 
-def _window(H: int, given: Mapping[str, Any]) -> int:
+def _window(width: float, given: Mapping[str, Any]) -> int:
     """Return the number of characters in a window."""
-    B, T = _streams(H)
+    B, T = _streams(width)
     window: int = given.get("batch_size", B) * given.get("seq_len", T)
     return window
 
 
-def _recipe(config: TrainConfig, H: int, passes: float, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings for a model of H units and a number of passes over the text."""
-    dropconnect, dropout, weight_decay = (
-        round(float(np.interp(np.log(passes), np.log(_PASSES), values)), 3)
-        for values in (_DROPCONNECT, _DROPOUT, _WEIGHT_DECAY)
-    )
-    B, T = _streams(H)
-    adams_rate = min((3 + 30 * min(given.get("dropconnect", dropconnect), 0.1)) / H, 0.02)
+def _recipe(config: Config, width: float, passes: float, chars: int) -> dict[str, Any]:
+    """Return the settings for a model of about some width, and a number of passes over a text.
+
+    The more often the text is read, and the more weights there are for each of its characters, the sooner a model
+    learns it by heart, and the more regularisation pays off; docs/learning.md has the measurements.
+    """
+    weights = 4 * width**2 * config.model.num_layers  # recurrent ones
+    overfitting = max(math.log2(passes * weights / chars), 0.0)
+    train, (B, T) = config.train, _streams(width)
+    adams_rate = 0.04 * (_REFERENCE.model.hidden_size / width) ** 0.7
     return {
-        "hidden_size": H,
-        "dropout": dropout,
-        "dropconnect": dropconnect,
+        "hidden_size": COMPILED_MULTIPLE * round(width / COMPILED_MULTIPLE),
+        "dropout": round(min(max(0.05 * (overfitting - 3), 0.0), 0.3), 3),
+        "dropconnect": round(min(0.06 * overfitting, 0.5), 3),
         "batch_size": B,
         "seq_len": T,
-        "learning_rate": round(_SGD_RATE * (1 - config.momentum) if config.optimizer == "sgd" else adams_rate, 4),
-        "weight_decay": weight_decay,
+        "learning_rate": round(_SGD_RATE * (1 - train.momentum) if train.optimizer == "sgd" else adams_rate, 4),
+        "weight_decay": 0.02,
         "state_reset_prob": 0.02,
     }
 
