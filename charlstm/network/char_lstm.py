@@ -23,6 +23,10 @@ class State(NamedTuple):
         """Return the state of some of the streams: views for a slice, copies for indices."""
         return State(self.h[:, which], self.c[:, which])
 
+    def keep(self, kept: Bools) -> "State":
+        """Return the state with all streams reset to zero but those that are kept [B]."""
+        return State(self.h * kept[:, None], self.c * kept[:, None])
+
 
 class Masks(NamedTuple):
     """The dropout masks of a window; None where nothing is dropped.
@@ -49,17 +53,23 @@ class CharLSTM:
         config: the shape.
         params: see below.
         grads: arrays for the gradients, by the same names; by default they are allocated when needed.
+        boundary_id: the id that starts a document: a stream that reads it forgets what it read before. None without
+            documents.
 
     Attributes:
         config: the shape.
+        boundary_id: as given.
         kernel: computes the loops over time, "numpy" or "numba"; to be set before the first window.
         params: `layer0.w_x` [4H, V], `layer1.w_x` [4H, H], ..., `layerN.w_h` [4H, H], `layerN.b` [4H],
             `w_out` [V, H], `b_out` [V].
     """
 
-    def __init__(self, config: ModelConfig, params: dict[str, Floats], grads: Grads | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, params: dict[str, Floats], grads: Grads | None = None, boundary_id: int | None = None
+    ) -> None:
         self.config = config
         self.params = params
+        self.boundary_id = boundary_id
         self.kernel = "numpy"
         if grads is not None:
             self.grads = grads  # in place of the cached property
@@ -68,7 +78,8 @@ class CharLSTM:
 
     def copy(self) -> "CharLSTM":
         """Return a network with its own copy of the weights."""
-        return CharLSTM(self.config, {name: param.copy() for name, param in self.params.items()})
+        params = {name: param.copy() for name, param in self.params.items()}
+        return CharLSTM(self.config, params, boundary_id=self.boundary_id)
 
     @property
     def size(self) -> int:
@@ -173,10 +184,11 @@ class CharLSTM:
         if masks and masks.inputs is not None:
             seen = masks.inputs[np.arange(ids.shape[1]), ids]  # [T, B]
             x = np.where(seen, ids, self.vocab_size)
+        keep = None if self.boundary_id is None else (ids != self.boundary_id)[..., None].astype(self._dtype)
         hs, cs = [], []
         params = [self._masked_params(n, masks) for n in range(self.config.num_layers)]
         for n, layer in enumerate(self._layers):
-            h_all, h, c = layer.forward(params[n], x, state.h[n], state.c[n])
+            h_all, h, c = layer.forward(params[n], x, state.h[n], state.c[n], keep)
             x = h_all
             if masks and masks.outputs is not None:
                 x = np.multiply(h_all, masks.outputs[n], out=self._dropped[n])
@@ -191,7 +203,16 @@ class CharLSTM:
         H, V = self.config.hidden_size, self.vocab_size
         self._layers_shape, self._layers = (0, 0), []  # frees the old arrays first
         self._layers = [
-            LSTMLayer(T, B, H if n else V, H, one_hot=n == 0, dtype=self._dtype, kernel=self.kernel)
+            LSTMLayer(
+                T,
+                B,
+                H if n else V,
+                H,
+                one_hot=n == 0,
+                dtype=self._dtype,
+                kernel=self.kernel,
+                resets=self.boundary_id is not None,
+            )
             for n in range(self.config.num_layers)
         ]
         self._dropped = [np.empty((T, B, H if self.config.dropout else 0), self._dtype) for _ in self._layers]
@@ -254,7 +275,11 @@ def param_shapes(config: ModelConfig, vocab_size: int) -> dict[str, tuple[int, .
 
 
 def init_network(
-    config: ModelConfig, vocab_size: int, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32
+    config: ModelConfig,
+    vocab_size: int,
+    rng: np.random.Generator,
+    dtype: npt.DTypeLike = np.float32,
+    boundary_id: int | None = None,
 ) -> CharLSTM:
     """Return a network with initial weights.
 
@@ -276,7 +301,7 @@ def init_network(
         params[name] = values.astype(dtype)
         if name.endswith(".b"):
             params[name][2 * H : 3 * H] = 1
-    return CharLSTM(config, params)
+    return CharLSTM(config, params, boundary_id=boundary_id)
 
 
 def _orthogonal(size: int, rng: np.random.Generator) -> Floats:

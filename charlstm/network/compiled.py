@@ -18,13 +18,14 @@ from numba.extending import intrinsic
 
 from charlstm.arrays import Floats
 from charlstm.network.matmul import aligned
-from charlstm.network.recurrence import LoadedInputs
+from charlstm.network.recurrence import LayerArrays, LoadedInputs
 
 _HAS_AVX512 = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
 _LANES = 16 if _HAS_AVX512 else 8  # floats in a vector
 _TILE_ROWS = 12 if _HAS_AVX512 else 6  # with two vectors each, they leave room for weights in 32 or 16 registers
 PANEL = 2 * _LANES  # columns
 OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True}
+_NO_RESETS = np.empty((0, 0, 1), np.float32)
 _HALF, _ONE = np.float32(0.5), np.float32(1)
 
 # Rational approximation of tanh with an error below 3e-7, with the coefficients of the Eigen library (ptanh_float).
@@ -50,24 +51,26 @@ _Q0, _Q1, _Q2, _Q3 = (
 class CompiledRecurrence:
     """The loops over time, compiled; see `recurrence.Recurrence`."""
 
-    def __init__(self, gates: Floats, h: Floats, c: Floats) -> None:
-        _, _, B, H = gates.shape
-        self._gates, self._h, self._c = gates, h, c
+    def __init__(self, arrays: LayerArrays) -> None:
+        _, _, B, H = arrays.gates.shape
+        self._arrays = arrays
         self._forward_panels = aligned(np.float32, 4, H // PANEL, H, PANEL)
         self._backward_panels = aligned(np.float32, 4, H // PANEL, H, PANEL)
         self._dh_next, self._dc = aligned(np.float32, B, H), aligned(np.float32, B, H)
 
-    def forward(self, w_h: Floats, inputs: LoadedInputs) -> None:
+    def forward(self, w_h: Floats, inputs: LoadedInputs, keep: Floats | None) -> None:
         H = w_h.shape[1]
+        keep = _NO_RESETS if keep is None else keep
         _pack(w_h.reshape(4, H, H), self._forward_panels, self._backward_panels)
         if inputs.lookup is None:
-            _forward(self._forward_panels, self._h, self._c, self._gates)
+            _forward(self._forward_panels, *self._arrays, keep)
         else:
-            _forward_ids(*inputs.lookup, self._forward_panels, self._h, self._c, self._gates)
+            _forward_ids(*inputs.lookup, self._forward_panels, *self._arrays, keep)
 
-    def backward(self, w_h: Floats, dh_above: Floats, clip_error: float) -> None:
-        limit = np.float32(clip_error)
-        _backward(self._backward_panels, dh_above, self._c, self._gates, self._dh_next, self._dc, limit)
+    def backward(self, w_h: Floats, dh_above: Floats, clip_error: float, keep: Floats | None) -> None:
+        gates, _, c_prev, _, c = self._arrays
+        limit, keep = np.float32(clip_error), _NO_RESETS if keep is None else keep
+        _backward(self._backward_panels, dh_above, gates, c_prev, c, self._dh_next, self._dc, limit, keep)
 
 
 # ---- products
@@ -224,44 +227,55 @@ def _clip(values, limit):
         values[n] = max(min(values[n], limit), -limit)
 
 
+@njit(cache=True, **OPTIONS)
+def _scale_rows(rows, factors, out):
+    """Write rows [B, H], each multiplied by its factor [B, 1]."""
+    for b in range(len(rows)):
+        for n in range(rows.shape[1]):
+            out[b, n] = factors[b, 0] * rows[b, n]
+
+
 # ---- the loops
 
 
 @njit(cache=True, **OPTIONS)
-def _step(t, panels, h, c, gates):
+def _step(t, panels, gates, h_prev, c_prev, h, c, keep):
     """Compute step t, whose gates hold `x[t] @ w_x.T + b`."""
     _, T, B, H = gates.shape
+    if len(keep) and t:
+        _scale_rows(h[t - 1], keep[t], h_prev[t])
+        _scale_rows(c[t - 1], keep[t], c_prev[t])
     for gate in range(4):
         w, z = panels.ctypes.data + 4 * gate * H * H, gates.ctypes.data + 4 * (gate * T + t) * B * H
-        add_product(h.ctypes.data + 4 * t * B * H, B, H, w, H, z)
+        add_product(h_prev.ctypes.data + 4 * t * B * H, B, H, w, H, z)
     g, i, f, o = gates[0, t], gates[1, t], gates[2, t], gates[3, t]
-    activate(g.ravel(), i.ravel(), f.ravel(), o.ravel(), c[t].ravel(), c[t + 1].ravel(), h[t + 1].ravel())
+    activate(g.ravel(), i.ravel(), f.ravel(), o.ravel(), c_prev[t].ravel(), c[t].ravel(), h[t].ravel())
 
 
 @njit(cache=True, **OPTIONS)
-def _forward(panels, h, c, gates):
+def _forward(panels, gates, h_prev, c_prev, h, c, keep):
     for t in range(gates.shape[1]):
-        _step(t, panels, h, c, gates)
+        _step(t, panels, gates, h_prev, c_prev, h, c, keep)
 
 
 @njit(cache=True, **OPTIONS)
-def _forward_ids(by_id, ids, panels, h, c, gates):
+def _forward_ids(by_id, ids, panels, gates, h_prev, c_prev, h, c, keep):
     _, T, B, _ = gates.shape
     for t in range(T):
         for gate in range(4):
             for b in range(B):
                 gates[gate, t, b] = by_id[gate, ids[t, b]]
-        _step(t, panels, h, c, gates)
+        _step(t, panels, gates, h_prev, c_prev, h, c, keep)
 
 
 @njit(cache=True, **OPTIONS)
-def _backward(panels, dh_above, c, gates, dh_next, dc, clip_error):
+def _backward(panels, dh_above, gates, c_prev, c, dh_next, dc, clip_error, keep):
     _, T, B, H = gates.shape
     dh_next[:] = 0
     dc[:] = 0
     for t in range(T - 1, -1, -1):
         g, i, f, o = gates[0, t].ravel(), gates[1, t].ravel(), gates[2, t].ravel(), gates[3, t].ravel()
-        before, after, dh = c[t].ravel(), c[t + 1].ravel(), dh_above[t].ravel()
+        before, after, dh = c_prev[t].ravel(), c[t].ravel(), dh_above[t].ravel()
         _propagate(g, i, f, o, before, after, dh, dh_next.ravel(), dc.ravel())
         for gate in range(4):
             w, dz = panels.ctypes.data + 4 * gate * H * H, gates.ctypes.data + 4 * (gate * T + t) * B * H
@@ -269,6 +283,9 @@ def _backward(panels, dh_above, c, gates, dh_next, dc, clip_error):
         if clip_error:
             _clip(dh_next.ravel(), clip_error)
             _clip(dc.ravel(), clip_error)
+        if len(keep):
+            _scale_rows(dh_next, keep[t], dh_next)
+            _scale_rows(dc, keep[t], dc)
 
 
 # ---- the optimiser

@@ -18,7 +18,7 @@ class CompiledStepper:
     def __init__(self, weights: StepWeights) -> None:
         H, V = weights.w_out.shape
         padded = -(-V // _OUTPUT_MULTIPLE) * _OUTPUT_MULTIPLE
-        self._V, self._by_id = V, weights.by_id
+        self._V, self._by_id, self._boundary_id = V, weights.by_id, weights.boundary_id
         self._w_h = _pack(weights.w_h, H, 4 * H)
         self._w_x = _pack(weights.w_x, H, 4 * H)
         self._b = np.array(weights.b, np.float32).reshape(-1, 4 * H)
@@ -26,6 +26,8 @@ class CompiledStepper:
         self._b_out = np.pad(weights.b_out, (0, padded - V))
 
     def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:
+        if self._boundary_id is not None:
+            state = state.keep(ids != self._boundary_id)
         h, c = map(np.ascontiguousarray, state)  # selected streams are not
         after = State(np.empty_like(h), np.empty_like(c))
         _step(ids.astype(np.intp), self._by_id, self._w_h, self._w_x, self._b, h, c, *after)

@@ -3,17 +3,16 @@
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arrays import Floats
-from charlstm.network.recurrence import COMPILED_MULTIPLE, NumpyRecurrence, Recurrence
+from charlstm.network.recurrence import COMPILED_MULTIPLE, LayerArrays, NumpyRecurrence, Recurrence
 
 
-def recurrence(gates: Floats, h: Floats, c: Floats, kernel: str) -> Recurrence:
+def recurrence(arrays: LayerArrays, kernel: str) -> Recurrence:
     """Return the loops over time of a kernel; NumPy's where the compiled ones do not fit."""
-    if is_compiled(kernel, gates.shape[3], gates.dtype):
+    if is_compiled(kernel, arrays.gates.shape[3], arrays.gates.dtype):
         from charlstm.network.compiled import CompiledRecurrence
 
-        return CompiledRecurrence(gates, h, c)
-    return NumpyRecurrence(gates, h, c)
+        return CompiledRecurrence(arrays)
+    return NumpyRecurrence(arrays)
 
 
 def is_compiled(kernel: str, hidden_size: int, dtype: npt.DTypeLike) -> bool:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from charlstm.arrays import Floats, Grads, IntArray, Params
 from charlstm.network.kernels import recurrence
 from charlstm.network.matmul import aligned
+from charlstm.network.recurrence import LayerArrays
 
 Inputs = Floats | IntArray  # [T, B, E]; or ids [T, B], which select one-hot vectors, or zeros for the id E
 _ID_ROWS = 128  # rows per product in `_sum_by_id`
@@ -37,23 +38,34 @@ class LSTMLayer:
         one_hot: whether the inputs are ids.
         dtype: of the parameters.
         kernel: computes the loops over time, "numpy" or "numba"; see `recurrence`.
+        resets: whether windows may reset the state of streams.
     """
 
     def __init__(
-        self, T: int, B: int, E: int, H: int, *, one_hot: bool, dtype: npt.DTypeLike, kernel: str = "numpy"
+        self,
+        T: int,
+        B: int,
+        E: int,
+        H: int,
+        *,
+        one_hot: bool,
+        dtype: npt.DTypeLike,
+        kernel: str = "numpy",
+        resets: bool = False,
     ) -> None:
-        self._gates = aligned(dtype, 4, T, B, H)  # the sums of a dense input, then g, i, f, o, then dz
-        self._h = aligned(dtype, T + 1, B, H)  # [t] before step t, [t + 1] after it
-        self._c = aligned(dtype, T + 1, B, H)
-        self._input = OneHotInput(B, E, H, dtype) if one_hot else DenseInput(self._gates, E)
-        self._recurrence = recurrence(self._gates, self._h, self._c, kernel)
+        self._arrays = LayerArrays.allocate(dtype, T, B, H, resets=resets)
+        self._input = OneHotInput(B, E, H, dtype) if one_hot else DenseInput(self._arrays.gates, E)
+        self._recurrence = recurrence(self._arrays, kernel)
 
-    def forward(self, params: Params, x: Inputs, h: Floats, c: Floats) -> tuple[Floats, Floats, Floats]:
+    def forward(
+        self, params: Params, x: Inputs, h: Floats, c: Floats, keep: Floats | None = None
+    ) -> tuple[Floats, Floats, Floats]:
         """Run the layer over a window.
 
         At each step::
 
-            z = x[t] @ w_x.T + b + h @ w_h.T
+            h_prev, c_prev = keep[t] * h, keep[t] * c
+            z = x[t] @ w_x.T + b + h_prev @ w_h.T
             g, i, f, o, c, h as in `cell`
 
         Args:
@@ -62,15 +74,18 @@ class LSTMLayer:
                 product. The id E selects none: an input of zeros.
             h: hidden state before the window [B, H].
             c: cell state before the window [B, H].
+            keep: 0 where the state of a stream is reset to zero before a step, else 1 [T, B, 1]; a layer with `resets`
+                needs it.
 
         Returns:
             h after each step [T, B, H], valid until the next window; h and c after the window [B, H] (copies).
         """
-        hs, cs = self._h, self._c
-        hs[0], cs[0] = h, c
+        _, h_prev, c_prev, h_after, c_after = self._arrays
+        self._keep = keep
+        h_prev[0], c_prev[0] = (h, c) if keep is None else (h * keep[0], c * keep[0])
         self._input.load(params, x)
-        self._recurrence.forward(params["w_h"], self._input)
-        return hs[1:], hs[-1].copy(), cs[-1].copy()
+        self._recurrence.forward(params["w_h"], self._input, keep)
+        return h_after, h_after[-1].copy(), c_after[-1].copy()
 
     def backward(self, params: Params, dh_above: Floats, grads: Grads, clip_error: float = 0.0) -> Floats | None:
         """Propagate the gradient of the last window back. Call once after `forward`; overwrites its gates.
@@ -80,7 +95,7 @@ class LSTMLayer:
             dh = dh_above[t] + dh_next
             dc = dc_next + dh * o (1 - tanh(c)^2)
             dz = dc * i (1 - g^2), dc * g i (1 - i), dc * c_prev f (1 - f), dh * tanh(c) o (1 - o)
-            dh_next, dc_next = dz @ w_h, dc * f
+            dh_next, dc_next = keep[t] * (dz @ w_h), keep[t] * dc * f
 
         The gradient from the next window is taken as zero: back-propagation is truncated (Williams and Peng, 1990).
 
@@ -94,10 +109,10 @@ class LSTMLayer:
             The gradient of x [T, B, E], valid until the next window; None where x are ids.
         """
         T, B, H = dh_above.shape
-        self._recurrence.backward(params["w_h"], dh_above, clip_error)
-        rows = self._gates.reshape(4, T * B, H)  # dz
-        h_prev = self._h[:-1].reshape(T * B, H)
-        np.matmul(rows.swapaxes(1, 2), h_prev, out=grads["w_h"].reshape(4, H, H))  # dw_h = sum of dz[t].T @ h[t - 1]
+        self._recurrence.backward(params["w_h"], dh_above, clip_error, self._keep)
+        rows = self._arrays.gates.reshape(4, T * B, H)  # dz
+        h_prev = self._arrays.h_prev.reshape(T * B, H)
+        np.matmul(rows.swapaxes(1, 2), h_prev, out=grads["w_h"].reshape(4, H, H))  # dw_h = sum of dz[t].T @ h_prev[t]
         return self._input.backward(params, rows, grads)
 
 

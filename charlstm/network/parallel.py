@@ -36,7 +36,7 @@ class DataParallel:
         self.network = network
         self.cores = cores
         self.workers: list[Worker] = []
-        self._substitute = CharLSTM(network.config, network.params)
+        self._substitute = CharLSTM(network.config, network.params, boundary_id=network.boundary_id)
         self._substitute.kernel = network.kernel
         self._shared: SharedParams | None = None
 
@@ -120,7 +120,7 @@ class DataParallel:
             except OSError as error:
                 warn_fewer_processes(f"cannot share memory with other processes ({error.strerror or error})")
         while len(self.workers) < count:
-            self.workers.append(Worker(self._shared, len(self.workers), self.network.config, self.network.kernel))
+            self.workers.append(Worker(self._shared, len(self.workers), self.network))
         return self.workers[:count]
 
     def _end(self) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from charlstm.arrays import Floats, IntArray
 from charlstm.network.matmul import aligned, recurrent_matmul
@@ -61,6 +62,25 @@ def cell(z: Floats, gates: Gates, c_prev: Floats, c: Floats, h: Floats, scratch:
     h *= o  # h = o * tanh(c)
 
 
+class LayerArrays(NamedTuple):
+    """The arrays of a layer for a window of T steps."""
+
+    gates: Floats  # the sums of a dense input, then g, i, f, o, then dz [4, T, B, H]
+    h_prev: Floats  # before each step [T, B, H]
+    c_prev: Floats
+    h: Floats  # after each step [T, B, H]
+    c: Floats
+
+    @classmethod
+    def allocate(cls, dtype: npt.DTypeLike, T: int, B: int, H: int, *, resets: bool) -> "LayerArrays":
+        """Return arrays for a window. Without resets, the state before a step is that after the previous one."""
+        gates = aligned(dtype, 4, T, B, H)
+        if resets:
+            return cls(gates, *(aligned(dtype, T, B, H) for _ in range(4)))
+        h, c = aligned(dtype, T + 1, B, H), aligned(dtype, T + 1, B, H)
+        return cls(gates, h[:-1], c[:-1], h[1:], c[1:])
+
+
 class LoadedInputs(Protocol):
     """The inputs of a window."""
 
@@ -75,35 +95,40 @@ class LoadedInputs(Protocol):
 class Recurrence(Protocol):
     """The loops over the time steps of a window, which take most of the time.
 
-    They work on the arrays of a layer: gates [4, T, B, H], and h and c [T + 1, B, H].
+    They work on the arrays of a layer, see `LayerArrays`. `keep` [T, B, 1] is 0 where the state of a stream is reset
+    before a step, else 1; None without resets.
     """
 
-    def forward(self, w_h: Floats, inputs: LoadedInputs) -> None:
-        """Write the gates, h[1:] and c[1:] of a window, given h[0], c[0] and inputs that have loaded it."""
+    def forward(self, w_h: Floats, inputs: LoadedInputs, keep: Floats | None) -> None:
+        """Write the gates and states of a window, given h_prev[0], c_prev[0] and inputs that have loaded it."""
 
-    def backward(self, w_h: Floats, dh_above: Floats, clip_error: float) -> None:
+    def backward(self, w_h: Floats, dh_above: Floats, clip_error: float, keep: Floats | None) -> None:
         """Replace the gates by dz, given the gradient of h after each step [T, B, H]."""
 
 
 class NumpyRecurrence:
     """The loops over time as NumPy calls."""
 
-    def __init__(self, gates: Floats, h: Floats, c: Floats) -> None:
+    def __init__(self, arrays: LayerArrays) -> None:
+        gates = arrays.gates
         _, T, B, H = gates.shape
-        self._gates, self._h, self._c = gates, h, c
+        self._gates, self._arrays = gates, arrays
         self._scratch = aligned(gates.dtype, B, H)
         self._steps = [Gates.of(gates[:, t]) for t in range(T)]
         self._matmul = recurrent_matmul(B, H, gates.dtype)
 
-    def forward(self, w_h: Floats, inputs: LoadedInputs) -> None:
-        hs, cs = self._h, self._c
+    def forward(self, w_h: Floats, inputs: LoadedInputs, keep: Floats | None) -> None:
+        _, h_prev, c_prev, h, c = self._arrays
         self._matmul.load(w_h)
         for t, gates in enumerate(self._steps):
-            z = self._matmul.forward(hs[t])  # h @ w_h.T, halved for i, f and o
+            if keep is not None and t:  # otherwise they share memory
+                np.multiply(h[t - 1], keep[t], out=h_prev[t])
+                np.multiply(c[t - 1], keep[t], out=c_prev[t])
+            z = self._matmul.forward(h_prev[t])  # h_prev @ w_h.T, halved for i, f and o
             inputs.add_to(z, t)  # x[t] @ w_x.T + b, halved alike
-            cell(z, gates, cs[t], cs[t + 1], hs[t + 1], self._scratch)
+            cell(z, gates, c_prev[t], c[t], h[t], self._scratch)
 
-    def backward(self, w_h: Floats, dh_above: Floats, clip_error: float) -> None:
+    def backward(self, w_h: Floats, dh_above: Floats, clip_error: float, keep: Floats | None) -> None:
         dz = self._gates
         dh, dh_next, dc, dc_next, via_h = self._step_gradients
         dh_next[...] = 0
@@ -123,6 +148,9 @@ class NumpyRecurrence:
                 if clip_error:
                     np.clip(dh_next, -clip_error, clip_error, out=dh_next)
                     np.clip(dc_next, -clip_error, clip_error, out=dc_next)
+                if keep is not None:
+                    dh_next *= keep[t]
+                    dc_next *= keep[t]
                 dc, dc_next = dc_next, dc
 
     def _derivatives(self, steps: slice) -> tuple[Floats, Floats, Floats]:
@@ -131,7 +159,7 @@ class NumpyRecurrence:
         Returns:
             dh_dc [N, B, H]; dc_dz, for the pre-activations of g, i and f [3, N, B, H]; dh_dzo [N, B, H].
         """
-        gates, c_prev, c = self._gates[:, steps], self._c[:-1][steps], self._c[1:][steps]
+        gates, c_prev, c = self._gates[:, steps], self._arrays.c_prev[steps], self._arrays.c[steps]
         g, i, _, o = gates
         d, tanh_c = self._chunk_buffers[0][:, : len(c)], self._chunk_buffers[1][: len(c)]
         np.tanh(c, out=tanh_c)

@@ -23,6 +23,8 @@ class Stepper(Protocol):
 class StepWeights(NamedTuple):
     """Copies of the weights as a step reads them: transposed, and halved for the gates i, f and o."""
 
+    boundary_id: int | None  # of the network
+
     by_id: Floats  # what an id adds to the first layer, with its bias [V, 4H]
     w_h: list[Floats]  # of each layer [H, 4H]
     w_x: list[Floats]  # of each layer but the first [H, 4H]
@@ -40,6 +42,7 @@ class StepWeights(NamedTuple):
         if never is not None:
             b_out[never] = -np.inf
         return cls(
+            boundary_id=network.boundary_id,
             by_id=np.multiply(params["layer0.w_x"].T + params["layer0.b"], scale, order="C"),
             w_h=[params[f"layer{layer}.w_h"].T * scale for layer in layers],
             w_x=[params[f"layer{layer}.w_x"].T * scale for layer in layers[1:]],
@@ -54,6 +57,7 @@ class NumpyStepper:
 
     def __init__(self, weights: StepWeights, batch_size: int) -> None:
         self._by_id, self._biases, self._b_out = weights.by_id, weights.b, weights.b_out
+        self._boundary_id = weights.boundary_id
         first, *others = weights.w_h
         joined = [np.concatenate(both) for both in zip(weights.w_x, others, strict=True)]  # [2H, 4H] each
         self._products = [batch_invariant_matmul(matrix, batch_size) for matrix in (first, *joined)]
@@ -63,6 +67,8 @@ class NumpyStepper:
     def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:
         if len(ids) != len(self._z[0]):
             self._use_streams(len(ids))
+        if self._boundary_id is not None:
+            state = state.keep(ids != self._boundary_id)
         after = State(np.empty_like(state.h), np.empty_like(state.c))
         for layer, (product, z, gates) in enumerate(zip(self._products, self._z, self._gates, strict=True)):
             if layer == 0:

@@ -37,6 +37,7 @@ class Setup(NamedTuple):
     number: int  # of the worker, from 0
     config: ModelConfig
     kernel: str
+    boundary_id: int | None
 
 
 class Request(NamedTuple):
@@ -77,7 +78,7 @@ class Worker:
         process: None if it could not be started, or has died.
     """
 
-    def __init__(self, shared: SharedParams | None, number: int, config: ModelConfig, kernel: str) -> None:
+    def __init__(self, shared: SharedParams | None, number: int, network: CharLSTM) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         if shared is None:
             return
@@ -100,7 +101,8 @@ class Worker:
                 os.close(pipe)
         except (OSError, TypeError, ValueError) as error:  # also an unusable sys.executable or environment
             warn_fewer_processes(f"cannot start another process ({getattr(error, 'strerror', None) or error})")
-        self.send(Setup(shared.fileno, dict(shared.shapes), shared.dtype, number, config, kernel))
+        how = network.config, network.kernel, network.boundary_id
+        self.send(Setup(shared.fileno, dict(shared.shapes), shared.dtype, number, *how))
 
     def send(self, message: Setup | Request) -> None:
         """Send a message. A dead process is noticed in `receive`."""
@@ -147,7 +149,7 @@ def serve(fileno: int) -> None:
     ):
         setup: Setup = pipe.recv()
         shared = SharedParams(setup.fileno, setup.shapes, setup.dtype)
-        network = CharLSTM(setup.config, shared.weights, shared.grads[setup.number])
+        network = CharLSTM(setup.config, shared.weights, shared.grads[setup.number], setup.boundary_id)
         network.kernel = setup.kernel
         while True:
             reply, _ = compute(network, pipe.recv())
