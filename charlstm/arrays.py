@@ -14,7 +14,8 @@ Ids = npt.NDArray[np.unsignedinteger[Any]]  # a text, in the narrowest type that
 IntArray = npt.NDArray[np.intp]  # ids and other indices, ready to index with
 Int64s = npt.NDArray[np.int64]
 CodePoints = npt.NDArray[np.uint32]
-Hashes = npt.NDArray[np.uint64]
+UInt64s = npt.NDArray[np.uint64]
+Hashes = UInt64s
 
 Params = Mapping[str, Floats]  # by name
 Grads = dict[str, Floats]  # with the keys of the parameters

@@ -29,7 +29,7 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
     """Print a description of a corpus and how to train on it."""
     config = Config().replace(**flags)
     corpus = read_corpus(paths, **config.data.reading)
-    dataset = corpus.merge_rare(config.data.min_count).split(config.data.val_fraction)
+    dataset = corpus.prepare(config.data)
     settings = advise(dataset, flags)
     config = config.replace(**settings)
     values = {

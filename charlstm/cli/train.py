@@ -91,7 +91,7 @@ def _start(
         raise UsageError("a limit with a plus sign extends a run; use it with --resume")
     config = Config().replace(**(values or {})).replace(**flags)
     data = config.data
-    dataset = read_corpus(request.corpus, **data.reading).merge_rare(data.min_count).split(data.val_fraction)
+    dataset = read_corpus(request.corpus, **data.reading).prepare(data)
     chosen: Mapping[str, Any] = {}
     with _warnings_to((lambda line: None) if request.quiet else say):
         kernel = _prepare_kernel(config, request)

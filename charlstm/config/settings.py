@@ -50,8 +50,19 @@ class DataConfig:
     val_fraction: float = setting(
         0.1,
         number(0, 0.5),
-        "Fraction held out for validation, from the end of the corpus. 0 trains on everything.",
+        "Fraction held out for validation, from the end of the corpus; with --documents, whole documents spread over "
+        "it. 0 trains on everything.",
         group="Corpus",
+    )
+    documents: str = setting(
+        "none",
+        one_of("none", "line", "row", "file", "blank-line"),
+        "Train on separate documents, such as posts, in an order shuffled for each epoch: each line, row, file, or "
+        "passage between blank lines. Samples then begin and end as documents do.",
+        group="Corpus",
+    )
+    deduplicate: bool = setting(
+        False, boolean(), "Drop documents that equal an earlier one. Needs --documents.", group="Corpus"
     )
 
     def __post_init__(self) -> None:
@@ -60,7 +71,7 @@ class DataConfig:
     @property
     def reading(self) -> dict[str, str]:
         """The settings of `read_corpus`."""
-        return {"encoding": self.encoding, "normalize": self.normalize}
+        return {"encoding": self.encoding, "normalize": self.normalize, "documents": self.documents}
 
 
 @dataclass(frozen=True)
@@ -257,6 +268,10 @@ class Config:
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+
+    def __post_init__(self) -> None:
+        if self.train.carry_around and self.data.documents != "none":
+            raise UsageError("cannot be used with documents: their order changes with each epoch", "carry_around")
 
     def __repr__(self) -> str:
         changed = {name: value for name, value in self.values().items() if value != SETTINGS[name].default}

@@ -69,14 +69,14 @@ class _VersionError(Exception):
 def _read(npz: NpzReader) -> Run:
     header = _read_header(npz)
     config = config_from_sections(header["config"])
-    vocab = _read_vocab(npz, has_unknown=config.data.min_count > 1)
+    vocab = _read_vocab(npz, has_unknown=config.data.min_count > 1, has_boundary=config.data.documents != "none")
     shapes = param_shapes(config.model, len(vocab))
     kinds = ("params", *moments_of(config.train), *(("ema",) if config.train.ema_decay else ()))
     expected = {"header", "vocab", "counts", *shapes}
     if header["training"] is not None:
         expected |= {f"training.{kind}.{name}" for kind in kinds for name in shapes} | {"training.h", "training.c"}
     demand(npz.names == expected, "missing or unexpected arrays")
-    model = LanguageModel(CharLSTM(config.model, _read_params(npz, "", shapes)), vocab)
+    model = LanguageModel(CharLSTM(config.model, _read_params(npz, "", shapes), boundary_id=vocab.boundary_id), vocab)
     best = None if header["best"] is None else Evaluation(**header["best"])
     history = [Evaluation(**entry) for entry in header["history"]]
     run = Run(config, model, Fingerprint(**header["corpus"]), best, history)
@@ -92,7 +92,8 @@ def _read_training(npz: NpzReader, run: Run, header: dict[str, Any], arrays: dic
     demand(_has_fields(header, _TRAINING), "missing or invalid training in its header")
     demand(header["rollbacks"] <= MAX_ROLLBACKS, "too many rollbacks")
     demand(header["step"] < 1 << 53, "too many steps")
-    network, ema = CharLSTM(config.model, arrays.pop("params")), arrays.pop("ema", None)
+    boundary_id = run.model.vocab.boundary_id
+    network, ema = CharLSTM(config.model, arrays.pop("params"), boundary_id=boundary_id), arrays.pop("ema", None)
     optimizer = Optimizer({}, config.train)
     optimizer.moments, optimizer.updates = arrays, header.pop("updates")
     h = _read_finite(npz, "training.h", (config.model.num_layers, None, config.model.hidden_size))
@@ -147,13 +148,13 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _read_vocab(npz: NpzReader, *, has_unknown: bool) -> Vocab:
+def _read_vocab(npz: NpzReader, *, has_unknown: bool, has_boundary: bool) -> Vocab:
     code_points = npz.read("vocab", "<u4", (None,))
     demand(len(code_points), "the vocabulary is empty")
     demand((code_points[1:] > code_points[:-1]).all() and code_points[-1] <= 0x10FFFF, "the vocabulary is not sorted")
-    counts = npz.read("counts", "<i8", code_points.shape)
+    counts = npz.read("counts", "<i8", (len(code_points) + has_boundary,))
     demand((counts > 0).all(), "the vocabulary has invalid counts")
-    return Vocab(code_points, counts, has_unknown=has_unknown)
+    return Vocab(code_points, counts, has_unknown=has_unknown, has_boundary=has_boundary)
 
 
 def _read_params(npz: NpzReader, prefix: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Floats]:

@@ -108,13 +108,20 @@ class Run:
             CharlstmError: the corpus differs, and `force` is not given, the run is finished, or it has characters
                 that the model cannot encode.
         """
+        config = self.config.data
+        if corpus.documents != config.documents:
+            raise CharlstmError(
+                f"this run was started with documents {config.documents}, but the corpus was read with documents "
+                f"{corpus.documents}; read it in the same way"
+            )
         if corpus.fingerprint != self.fingerprint:
-            corpus = self._adopt(corpus, force)
+            dataset = self._adopt(corpus, force).prepare(replace(config, min_count=1))
+            dataset = replace(dataset, min_count=config.min_count)
         else:
-            corpus = corpus.merge_rare(self.config.data.min_count)
-        if corpus.vocab != self.model.vocab:
+            dataset = corpus.prepare(config)
+        if dataset.vocab != self.model.vocab:
             raise CharlstmError("the vocabulary of this run does not match its corpus; the model file has been altered")
-        self.dataset = corpus.split(self.config.data.val_fraction)
+        self.dataset = dataset
 
     def save(self, path: str | Path) -> None:
         """Write the run to a file. The old file is replaced only when the new one is complete on the disk.

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from charlstm.arrays import Float64s, Ids, Int64s
+from charlstm.text.corpus import count_ids
 from charlstm.text.vocab import Vocab
 
 ORDER = 6  # length of the longest n-gram
@@ -46,16 +47,9 @@ def baseline_losses(train_ids: Ids, val_ids: Ids, vocab: Vocab, max_chars: int =
 
 
 def _frequencies_loss(train_ids: Ids, val_ids: Ids, V: int) -> float:
-    counts = _count_ids(train_ids, V) + 1  # no probability is zero
+    counts = count_ids(train_ids, V) + 1  # no probability is zero
     losses = np.log(counts.sum() / counts)
-    return float(losses @ _count_ids(val_ids[1:], V)) / (len(val_ids) - 1)
-
-
-def _count_ids(ids: Ids, V: int) -> Int64s:
-    counts = np.zeros(V, np.int64)
-    for start in range(0, len(ids), _CHUNK):
-        counts += np.bincount(ids[start : start + _CHUNK], minlength=V)
-    return counts
+    return float(losses @ count_ids(val_ids[1:], V)) / (len(val_ids) - 1)
 
 
 def ngram_loss(train_ids: Ids, val_ids: Ids, vocab_size: int, order: int) -> float:
@@ -149,7 +143,7 @@ def _look_up(wanted: Int64s, keys: Int64s, values: Int64s) -> Int64s:
 
 
 def _utf8(ids: Ids, vocab: Vocab) -> bytes:
-    return vocab.decode(ids).encode("utf-8", "surrogatepass")
+    return vocab.decode(ids, "\n").encode("utf-8", "surrogatepass")
 
 
 def _xz_loss(train: bytes, val: bytes, chars: int) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from charlstm.arrays import Ids, IntArray
 from charlstm.errors import CharlstmError
+from charlstm.text.shuffle import ShuffledDocuments
 
 
 class Window(NamedTuple):
@@ -28,11 +29,15 @@ class Batches:
     Stream b starts where stream b - 1 ends, and each window where the previous one ends, so that the state carries
     over. The last window of an epoch is shorter if the streams do not divide evenly. At most B - 1 characters at the
     end of the text are not used.
+
+    With documents, the text is in another order in each epoch. At most B - 1 documents are cut by the end of a stream,
+    others each time.
     """
 
     ids: Ids
     batch_size: int  # B
     seq_len: int  # T
+    documents: ShuffledDocuments | None = None  # the same ids; None to read them as they are
 
     @property
     def windows_per_epoch(self) -> int:
@@ -51,10 +56,15 @@ class Batches:
 
     def window(self, step: int) -> Window:
         """Return the window of a step, where steps count on through the epochs: [T, B], or fewer than T time steps."""
-        start = step % self.windows_per_epoch * self.seq_len
-        stop = min(start + self.seq_len, self._stream_length)
-        streams = np.arange(self.batch_size) * self._stream_length  # [B]
-        ids = self.ids[streams + np.arange(start, stop + 1)[:, None]].astype(np.intp)  # [T + 1, B]
+        epoch, window = divmod(step, self.windows_per_epoch)
+        start = window * self.seq_len
+        length = min(self.seq_len, self._stream_length - start) + 1
+        firsts = np.arange(self.batch_size) * self._stream_length + start  # [B]
+        if self.documents is None:
+            ids = self.ids[firsts + np.arange(length)[:, None]]
+        else:
+            ids = self.documents.read(epoch, firsts, length)
+        ids = ids.astype(np.intp)  # [T + 1, B]
         return Window(ids[:-1], ids[1:])
 
     @property
@@ -62,7 +72,7 @@ class Batches:
         return (len(self.ids) - 1) // self.batch_size
 
 
-def fit_batches(ids: Ids, batch_size: int, seq_len: int) -> Batches:
+def fit_batches(ids: Ids, batch_size: int, seq_len: int, documents: ShuffledDocuments | None = None) -> Batches:
     """Return batches of the size requested, or smaller ones if the text is too short for a single window.
 
     The number of streams is halved first, down to one. The windows of an epoch are then made nearly equal in length, so
@@ -77,4 +87,4 @@ def fit_batches(ids: Ids, batch_size: int, seq_len: int) -> Batches:
         batch_size //= 2
     stream = (len(ids) - 1) // batch_size
     windows = math.ceil(stream / seq_len)
-    return Batches(ids, batch_size, math.ceil(stream / windows))
+    return Batches(ids, batch_size, math.ceil(stream / windows), documents)

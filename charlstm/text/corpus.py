@@ -1,35 +1,49 @@
 """A corpus as ids, and its split into a training and a validation part."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from charlstm.arrays import Ids
+from charlstm.arrays import Bools, CodePoints, Hashes, Ids, Int64s
+from charlstm.config.settings import DataConfig
+from charlstm.errors import CharlstmError, UsageError
+from charlstm.text.documents import END, choose_held_out, find_copies, hash_documents, split_documents
 from charlstm.text.vocab import UNKNOWN, Vocab, code_points
 
 _CHUNK = 1 << 20  # characters
+_BOUNDARY = 0x110000  # stands for the boundary among code points, above all of them
+_END_BYTE = b"\xff"  # stands for it in the fingerprint: no UTF-8 has this byte
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """Identifies a corpus."""
 
-    chars: int
-    sha256: str  # of its UTF-8 form, as hexadecimal digits
+    chars: int  # without boundaries
+    sha256: str  # of its UTF-8 form, with a byte FF after each document, as hexadecimal digits
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A corpus, split: what a run trains and validates on."""
+    """A corpus, split: what a run trains and validates on.
+
+    With documents, each part has the boundary before each document and after the last, unless it has none.
+    """
 
     train_ids: Ids  # [N]
-    val_ids: Ids  # what follows, possibly nothing [M]
+    val_ids: Ids  # what follows, or with documents, some of them; possibly nothing [M]
     vocab: Vocab
     fingerprint: Fingerprint  # of the whole corpus
     val_fraction: float
     normalize: str = "none"  # of the corpus
     min_count: int = 1  # of the corpus
+    documents: str = "none"  # of the corpus
+    deduplicate: bool = False  # of the corpus
+    copies: int = 0  # documents that equal an earlier one
+    example_copy: str = ""  # one of them
 
     def __repr__(self) -> str:
         return f"Dataset({len(self.train_ids):,} + {len(self.val_ids):,} characters, {len(self.vocab)} distinct)"
@@ -39,10 +53,15 @@ class Dataset:
         """Memory of the ids."""
         return self.train_ids.nbytes + self.val_ids.nbytes
 
+    @cached_property
+    def train_starts(self) -> Int64s | None:
+        """Indices of the boundaries in the training text; None without documents."""
+        return None if self.vocab.boundary_id is None else np.flatnonzero(self.train_ids == self.vocab.boundary_id)
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A text as ids.
+    """A text as ids. With documents, the boundary comes first, and each document is followed by one.
 
     Line endings are LF: CRLF and lone CR are converted. A byte-order mark is removed. Nothing else is changed, unless
     `normalize` or `min_count` say so.
@@ -54,67 +73,166 @@ class Corpus:
     line_endings: frozenset[str] = frozenset()  # of the files
     normalize: str = "none"  # the normalisation form that the text was converted to
     min_count: int = 1  # characters that occur less often have become the unknown character
+    documents: str = "none"  # what separates documents: the setting of that name
+    deduplicate: bool = False  # whether copies of documents have been dropped
 
     def __repr__(self) -> str:
-        return f"Corpus({len(self.ids):,} characters, {len(self.vocab)} distinct)"
+        documents = "" if self.starts is None else f" in {len(self.starts) - 1:,} documents"
+        return f"Corpus({self.chars:,} characters{documents}, {len(self.vocab.code_points)} distinct)"
+
+    @property
+    def chars(self) -> int:
+        """Characters, without boundaries."""
+        return len(self.ids) - (0 if self.starts is None else len(self.starts))
 
     @property
     def text(self) -> str:
-        """The text as a string."""
-        chunks = range(0, len(self.ids), _CHUNK)  # decoding all ids at once would take 20 bytes per character
-        return "".join(self.vocab.decode(self.ids[start : start + _CHUNK]) for start in chunks)
+        """The text as a string, with a newline after each document."""
+        first = int(self.starts is not None)
+        chunks = range(first, len(self.ids), _CHUNK)  # decoding all ids at once would take 20 bytes per character
+        return "".join(self.vocab.decode(self.ids[start : start + _CHUNK], "\n") for start in chunks)
+
+    @cached_property
+    def starts(self) -> Int64s | None:
+        """Indices of the boundaries, one more than there are documents; None without documents."""
+        return None if self.vocab.boundary_id is None else np.flatnonzero(self.ids == self.vocab.boundary_id)
+
+    @cached_property
+    def document_hashes(self) -> Hashes:
+        """A hash of each document, which equal ones share; empty without documents."""
+        if self.starts is None:
+            return np.zeros(0, np.uint64)
+        return hash_documents(self.ids, self.starts, self.vocab.code_points)
+
+    def document(self, number: int) -> str:
+        """Return the text of a document, given its number from 0."""
+        assert self.starts is not None
+        return self.vocab.decode(self.ids[self.starts[number] : self.starts[number + 1]])
+
+    def prepare(self, config: DataConfig) -> Dataset:
+        """Return the corpus as a run needs it: without copies if so configured, with rare characters merged, split.
+
+        Raises:
+            UsageError: copies are to be dropped, but there are no documents.
+        """
+        if config.deduplicate and self.documents == "none":
+            raise UsageError("needs documents", "deduplicate")
+        corpus = self.drop_copies() if config.deduplicate else self
+        copies = np.flatnonzero(find_copies(self.document_hashes))
+        example = self.document(copies[0]) if len(copies) else ""
+        dataset = corpus.merge_rare(config.min_count).split(config.val_fraction)
+        return replace(dataset, copies=len(copies), example_copy=example)
 
     def split(self, val_fraction: float) -> Dataset:
-        """Return the corpus with the last `val_fraction` of it held out for validation (views)."""
+        """Return the corpus with `val_fraction` of it held out for validation.
+
+        That is the end of the text (views), or whole documents spread over it (copies): see `choose_held_out`.
+        """
         train_chars = len(self.ids) - int(len(self.ids) * val_fraction)
+        train_ids, val_ids = self.ids[:train_chars], self.ids[train_chars:]
+        if self.starts is not None:
+            held_out = choose_held_out(self.document_hashes, np.diff(self.starts), val_fraction)
+            train_ids, val_ids = self._select(~held_out), self._select(held_out)
         return Dataset(
-            self.ids[:train_chars],
-            self.ids[train_chars:],
+            train_ids,
+            val_ids,
             self.vocab,
             self.fingerprint,
             val_fraction,
             self.normalize,
             self.min_count,
+            self.documents,
+            self.deduplicate,
         )
+
+    def drop_copies(self) -> "Corpus":
+        """Return the corpus without documents that equal an earlier one. The fingerprint is still that of the text."""
+        if self.starts is None:
+            return self
+        ids = self._select(~find_copies(self.document_hashes))
+        counts, has_unknown = count_ids(ids[1:], len(self.vocab)), self.vocab.unknown_id is not None
+        vocab = Vocab(self.vocab.code_points, counts, has_unknown=has_unknown, has_boundary=True)
+        return replace(self, vocab=vocab, ids=ids, deduplicate=True)
+
+    def _select(self, documents: Bools) -> Ids:
+        """Return the ids of some documents, with the boundary before each and after the last; nothing for none."""
+        assert self.starts is not None
+        kept = np.repeat(documents, np.diff(self.starts))
+        return self.ids[np.append(kept, documents.any())]
 
     def merge_rare(self, min_count: int) -> "Corpus":
         """Return the corpus with each character that occurs fewer than `min_count` times as the unknown character.
 
         The fingerprint is still that of the text. Without rare characters, the corpus itself is returned.
         """
-        points, counts = self.vocab.code_points, self.vocab.counts
+        points = self.vocab.code_points
+        counts, boundary = np.split(self.vocab.counts, [len(points)])
         merged = (counts < min_count) | (points == UNKNOWN)
         if min_count <= 1 or not merged.any():
             return self
         left, new = np.unique(np.where(merged, UNKNOWN, points), return_inverse=True)
-        vocab = Vocab(left, np.bincount(new, counts).astype(np.int64), has_unknown=True)
+        left_counts = np.append(np.bincount(new, counts).astype(np.int64), boundary)
+        vocab = Vocab(left, left_counts, has_unknown=True, has_boundary=len(boundary) > 0)
+        new = np.append(new, [len(left)] * len(boundary))
         return replace(self, vocab=vocab, ids=_translate(self.ids, new.astype(vocab.id_type)), min_count=min_count)
 
     def encode_with(self, vocab: Vocab) -> tuple[Ids, int]:
         """Return the text in the ids of another vocabulary, and the number of its unknown characters.
 
         They are left out, unless the vocabulary has an unknown character.
+
+        Raises:
+            CharlstmError: the corpus has documents, but the vocabulary has no boundary.
         """
         if vocab == self.vocab and vocab.unknown_id is None:
             return self.ids, 0
-        ids, known = vocab.find(self.vocab.code_points)
+        ids, known = self._find_in(vocab)
         known_ids = self.ids if known.all() else self.ids[known[self.ids]]
         kept = known_ids if vocab.unknown_id is None else self.ids
         return ids[kept], len(self.ids) - len(known_ids)
 
     def mark_unknown(self, vocab: Vocab) -> Ids:
-        """Return the text in the ids of another vocabulary, with the id V for what it cannot encode."""
-        ids, known = vocab.find(self.vocab.code_points)
+        """Return the text in the ids of another vocabulary, with the id V for what it cannot encode.
+
+        Raises:
+            CharlstmError: the corpus has documents, but the vocabulary has no boundary.
+        """
+        ids, known = self._find_in(vocab)
         encoded = known | (vocab.unknown_id is not None)
         marked: Ids = np.where(encoded, ids, len(vocab)).astype(np.min_scalar_type(len(vocab)))
         return marked[self.ids]
 
+    def _find_in(self, vocab: Vocab) -> tuple[Ids, Bools]:
+        """Return what each id of the corpus is in another vocabulary, and which are known; see `Vocab.find`."""
+        ids, known = vocab.find(self.vocab.code_points)
+        if self.vocab.boundary_id is None:
+            return ids, known
+        if vocab.boundary_id is None:
+            raise CharlstmError(
+                f"the corpus was read as documents ({self.documents}), but the model was trained without; "
+                'read it with documents="none"'
+            )
+        return np.append(ids, vocab.id_type.type(vocab.boundary_id)), np.append(known, True)
 
-def corpus_from_text(text: str) -> Corpus:
-    """Return a corpus made of a string. Line endings are converted to LF."""
-    builder = CorpusBuilder()
-    builder.add(convert_newlines(text))
+
+def corpus_from_text(text: str, documents: str = "none") -> Corpus:
+    """Return a corpus made of a string. Line endings are converted to LF.
+
+    Args:
+        text: the corpus.
+        documents: what separates its documents, as in `read_corpus`; with "file", it is one document.
+    """
+    builder = CorpusBuilder(documents=documents)
+    builder.extend(split_documents([convert_newlines(text)], documents))
     return builder.corpus()
+
+
+def count_ids(ids: Ids, vocab_size: int) -> Int64s:
+    """Return how often each id occurs [V]."""
+    counts = np.zeros(vocab_size, np.int64)
+    for start in range(0, len(ids), _CHUNK):
+        counts += np.bincount(ids[start : start + _CHUNK], minlength=vocab_size)
+    return counts
 
 
 def _translate(ids: Ids, table: Ids) -> Ids:
@@ -137,37 +255,92 @@ class CorpusBuilder:
 
     Args:
         normalize: the normalisation form of the text, which is recorded.
+        documents: what separates its documents, which is recorded; "none" for a text without them.
 
     Attributes:
         line_endings: the kinds of line endings, for the caller to fill in.
+        length: characters so far.
     """
 
-    def __init__(self, normalize: str = "none") -> None:
-        self._id_of = np.full(0x110000, -1, np.int32)  # by code point
+    def __init__(self, normalize: str = "none", documents: str = "none") -> None:
+        self._id_of = np.full(_BOUNDARY + 1, -1, np.int32)  # by code point
         self._met: list[int] = []  # code points by provisional id
         self._data = bytearray()
         self._type = np.dtype(np.uint8)
         self._hash = hashlib.sha256()
-        self.line_endings: set[str] = set()
-        self._normalize = normalize
+        self._pending: list[str | None] = []  # text and ends of documents
+        self._pending_chars = 0
+        self._normalize, self._documents = normalize, documents
         self._line_ended = True
-
-    @property
-    def length(self) -> int:
-        """Characters so far."""
-        return len(self._data) // self._type.itemsize
+        self._is_open = False  # whether a document has begun
+        self.line_endings: set[str] = set()
+        self.length = 0
+        if documents != "none":
+            self._append(np.array([_BOUNDARY], np.uint32))
 
     def end_line(self) -> None:
         """Append a newline if the text so far does not end with one."""
         if not self._line_ended:
             self.add("\n")
 
+    def end_document(self) -> None:
+        """End a document, unless it is empty."""
+        if self._is_open:
+            self._pending.append(END)
+        self._is_open = False
+
     def add(self, text: str) -> None:
         """Append text that has LF line endings."""
-        if text:
-            self._line_ended = text.endswith("\n")
-        self._hash.update(text.encode("utf-8", "surrogatepass"))
+        if not text:
+            return
+        self._line_ended, self._is_open = text[-1] == "\n", True
+        self._pending.append(text)
+        self._pending_chars += len(text)
+        self.length += len(text)
+        if self._pending_chars >= _CHUNK:
+            self._flush()
+
+    def extend(self, pieces: Iterable[str | None]) -> None:
+        """Append pieces of text, and end a document after each `END`."""
+        for piece in pieces:
+            if piece is END:
+                self.end_document()
+            else:
+                self.add(piece)
+
+    def corpus(self) -> Corpus:
+        """Return the corpus. The builder must not be used any more: the corpus has its memory."""
+        self._flush()
+        met = np.array(self._met, np.uint32)
+        final = np.argsort(np.argsort(met)).astype(self._type)  # by provisional id; the boundary becomes the last
+        ids = np.frombuffer(self._data, self._type)  # shares the memory of the bytearray, and is writable
+        for start in range(0, len(ids), _CHUNK):
+            chunk = ids[start : start + _CHUNK]
+            chunk[...] = final[chunk]
+        has_boundary = self._documents != "none"
+        counts = count_ids(ids[has_boundary:], len(met))
+        vocab = Vocab(np.sort(met)[: len(met) - has_boundary], counts, has_boundary=has_boundary)
+        fingerprint = Fingerprint(self.length, self._hash.hexdigest())
+        line_endings = frozenset(self.line_endings)
+        return Corpus(vocab, ids, fingerprint, line_endings, self._normalize, documents=self._documents)
+
+    def _flush(self) -> None:
+        """Encode the pending text, and the ends of documents in it."""
+        pieces, self._pending, self._pending_chars = self._pending, [], 0
+        text = "".join(filter(None, pieces))
         points = code_points(text)
+        if END not in pieces:
+            self._hash.update(text.encode("utf-8", "surrogatepass"))
+        else:
+            self._hash.update(
+                b"".join(_END_BYTE if piece is END else piece.encode("utf-8", "surrogatepass") for piece in pieces)
+            )
+            lengths = np.array([-1 if piece is END else len(piece) for piece in pieces])
+            ends = np.cumsum(np.maximum(lengths, 0))[lengths < 0]
+            points = np.insert(points, ends, _BOUNDARY)
+        self._append(points)
+
+    def _append(self, points: CodePoints) -> None:
         ids = self._id_of[points]
         if (ids < 0).any():
             new = np.unique(points[ids < 0])
@@ -179,16 +352,3 @@ class CorpusBuilder:
             self._data = bytearray(np.frombuffer(self._data, self._type).astype(narrowest).data)
             self._type = narrowest
         self._data += ids.astype(self._type).data
-
-    def corpus(self) -> Corpus:
-        """Return the corpus. The builder must not be used any more: the corpus has its memory."""
-        met = np.array(self._met, np.uint32)
-        final = np.argsort(np.argsort(met)).astype(self._type)  # by provisional id
-        counts = np.zeros(len(met), np.int64)
-        ids = np.frombuffer(self._data, self._type)  # shares the memory of the bytearray, and is writable
-        for start in range(0, len(ids), _CHUNK):
-            chunk = ids[start : start + _CHUNK]
-            chunk[...] = final[chunk]
-            counts += np.bincount(chunk, minlength=len(met))
-        fingerprint = Fingerprint(len(ids), self._hash.hexdigest())
-        return Corpus(Vocab(np.sort(met), counts), ids, fingerprint, frozenset(self.line_endings), self._normalize)

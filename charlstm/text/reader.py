@@ -17,6 +17,7 @@ from charlstm.config.presets import find_bundled
 from charlstm.config.settings import DataConfig
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.text.corpus import Corpus, CorpusBuilder
+from charlstm.text.documents import split_documents
 from charlstm.text.normalize import normalize_pieces
 from charlstm.text.vocab import code_points
 
@@ -52,13 +53,16 @@ _MAX_CONTROLS = 0.05  # fraction of a text
 _FEW_CONTROLS = 8  # that any text may have
 
 
-def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8", normalize: str = "none") -> Corpus:
+def read_corpus(
+    paths: str | Path | Iterable[str | Path], encoding: str = "utf-8", normalize: str = "none", documents: str = "none"
+) -> Corpus:
     """Read texts, in the order given, as one corpus. A file that does not end with a newline is followed by one.
 
     Args:
         paths: a file, or several; `-` is standard input, `@name` a bundled corpus; .gz, .bz2 and .xz are decompressed.
         encoding: of all of them. Bytes that are invalid in it are an error.
         normalize: the Unicode normalisation form to convert the text to, NFC or NFKC, or none.
+        documents: what separates documents: line, row, file or blank-line; none for a single text.
 
     Raises:
         UsageError: a file is missing or unreadable, or the encoding or the form is unknown.
@@ -67,16 +71,19 @@ def read_corpus(paths: str | Path | Iterable[str | Path], encoding: str = "utf-8
     names = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if names.count("-") > 1:
         raise UsageError("standard input (-) can be read only once")
-    DataConfig(encoding=encoding, normalize=normalize)  # checks them
+    DataConfig(encoding=encoding, normalize=normalize, documents=documents)  # checks them
     encoding = codecs.lookup(encoding).name.removesuffix("-sig")  # the mark is removed here
-    builder = CorpusBuilder(normalize)
+    builder = CorpusBuilder(normalize, documents)
     for path in names:
-        builder.end_line()
+        if documents == "none":
+            builder.end_line()
+        elif documents == "row":
+            raise UsageError(f"{path} has no rows; choose line, blank-line or file", "documents")
         length, source = builder.length, "standard input" if path == "-" else path
         try:
             with _open(path) as file:
-                for text in normalize_pieces(_decode(file, source, encoding, builder.line_endings), normalize):
-                    builder.add(text)
+                text = normalize_pieces(_decode(file, source, encoding, builder.line_endings), normalize)
+                builder.extend(split_documents(text, documents))
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None
         except OSError as error:

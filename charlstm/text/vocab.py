@@ -19,28 +19,41 @@ class Vocab:
     One of them may be the unknown character. It stands for every character outside the vocabulary, so that any text
     can be encoded, and it is never generated.
 
+    With documents, the last id is the boundary between them. It is no character: no text contains it.
+
     Args:
         has_unknown: whether U+FFFD, if it is among the characters, is the unknown character.
+        has_boundary: whether there is a boundary.
 
     Attributes:
-        code_points: ascending, distinct, uint32 [V].
-        counts: how often each occurs in the corpus, int64 [V]. Equality ignores them.
+        code_points: of the characters, ascending, distinct, uint32 [V, or V - 1 with a boundary].
+        counts: how often each id occurs in the corpus, int64 [V]; of the boundary, the number of documents. Equality
+            ignores them.
         unknown_id: the id of the unknown character; None without one.
+        boundary_id: the id of the boundary; None without documents.
     """
 
-    def __init__(self, code_points: npt.ArrayLike, counts: npt.ArrayLike, *, has_unknown: bool = False) -> None:
+    def __init__(
+        self,
+        code_points: npt.ArrayLike,
+        counts: npt.ArrayLike,
+        *,
+        has_unknown: bool = False,
+        has_boundary: bool = False,
+    ) -> None:
         self.code_points = np.asarray(code_points, np.uint32)
         self.counts = np.asarray(counts, np.int64)
         at = np.flatnonzero(self.code_points == UNKNOWN)
         self.unknown_id = int(at[0]) if has_unknown and len(at) else None
+        self.boundary_id = len(self.code_points) if has_boundary else None
 
     def __len__(self) -> int:
-        return len(self.code_points)
+        return len(self.code_points) + (self.boundary_id is not None)
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Vocab)
-            and self.unknown_id == other.unknown_id
+            and (self.unknown_id, self.boundary_id) == (other.unknown_id, other.boundary_id)
             and np.array_equal(self.code_points, other.code_points)
         )
 
@@ -53,7 +66,12 @@ class Vocab:
     @cached_property
     def characters(self) -> str:
         """All characters, in the order of their ids."""
-        return self.decode(range(len(self)))
+        return self.decode(range(len(self.code_points)))
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """The text of each id [V]: a character, or nothing for the boundary."""
+        return (*self.characters, *[""] * (self.boundary_id is not None))
 
     @property
     def _known(self) -> set[str]:
@@ -87,8 +105,9 @@ class Vocab:
 
         The ids of the others are that of the unknown character. Without one, they mean nothing.
         """
-        ids = np.minimum(np.searchsorted(self.code_points, wanted), max(len(self) - 1, 0))
-        known = self.code_points[ids] == wanted if len(self) else np.zeros(len(wanted), bool)
+        last = len(self.code_points) - 1
+        ids = np.minimum(np.searchsorted(self.code_points, wanted), max(last, 0))
+        known = self.code_points[ids] == wanted if last >= 0 else np.zeros(len(wanted), bool)
         if self.unknown_id is not None:
             known &= ids != self.unknown_id
             ids[~known] = self.unknown_id
@@ -115,9 +134,13 @@ class Vocab:
         self.encode(text)
         return text
 
-    def decode(self, ids: npt.ArrayLike) -> str:
-        """Return the text of `ids`."""
-        return str(self.code_points[np.asarray(ids, np.intp)].astype("<u4").tobytes(), "utf-32-le", "surrogatepass")
+    def decode(self, ids: npt.ArrayLike, boundary: str = "") -> str:
+        """Return the text of `ids`, with a character for each boundary, or without them."""
+        ids, points = np.asarray(ids, np.intp), self.code_points
+        if self.boundary_id is not None:
+            ids = ids if boundary else ids[ids != self.boundary_id]
+            points = np.append(points, code_points(boundary))
+        return str(points[ids].astype("<u4").tobytes(), "utf-32-le", "surrogatepass")
 
 
 class UnknownCharactersError(CharlstmError):

@@ -65,6 +65,8 @@ def advise(
     elif config.train.epochs is None:
         to_read = float((config.train.steps or 0) * _window(width, given))
     recipe = _recipe(config, width, to_read / chars, chars)
+    if dataset.documents != "none":  # whose boundaries reset the state
+        recipe["state_reset_prob"] = 0.0
     return {name: value for name, value in recipe.items() if name not in given}
 
 

@@ -20,6 +20,7 @@ from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import MAX_ROLLBACKS, Evaluation, Run, TrainingState
 from charlstm.text.batches import Batches, Window, fit_batches
 from charlstm.text.corpus import Dataset
+from charlstm.text.shuffle import ShuffledDocuments
 from charlstm.training.validation import WORSE_THAN_GUESSING, assign, count_plateaus, evaluate_run, validate_best
 
 _MAX_BAD_STEPS = 20  # in a row, before a rollback: updates skipped, or losses far above that of guessing
@@ -80,18 +81,19 @@ def new_run(config: Config, dataset: Dataset) -> Run:
     Raises:
         CharlstmError: nothing can be learned from this corpus.
     """
-    if dataset.vocab.unknown_id is not None and len(dataset.vocab) < 3:
+    distinct = len(dataset.vocab.code_points)
+    if dataset.vocab.unknown_id is not None and distinct < 3:
         raise CharlstmError(
             f"fewer than two characters in the corpus occur {dataset.min_count:,} times or more; "
             "choose a smaller min_count"
         )
-    if len(dataset.vocab) < 2:
-        content = "contains only one distinct character" if len(dataset.vocab) else "is empty"
+    if distinct < 2:
+        content = "contains only one distinct character" if distinct else "is empty"
         raise CharlstmError(f"the corpus {content}; there is nothing to learn")
     config = config.replace(kernel=choose_kernel(config.train.kernel, config.model.hidden_size))
     batches = batches_for(config, dataset)
     rng = np.random.default_rng(config.train.seed)
-    network = init_network(config.model, len(dataset.vocab), rng)
+    network = init_network(config.model, len(dataset.vocab), rng, boundary_id=dataset.vocab.boundary_id)
     optimizer = Optimizer(network.params, config.train)
     training = TrainingState(network, optimizer, network.zero_state(batches.batch_size), rng)
     if config.train.ema_decay:
@@ -128,7 +130,10 @@ def epochs_of(run: Run) -> float:
 
 def batches_for(config: Config, dataset: Dataset) -> Batches:
     """Return the batches of the training text, smaller than configured if it is too short for them."""
-    return fit_batches(dataset.train_ids, config.train.batch_size, config.train.seq_len)
+    documents = None
+    if dataset.train_starts is not None:
+        documents = ShuffledDocuments(dataset.train_ids, dataset.train_starts, config.train.seed)
+    return fit_batches(dataset.train_ids, config.train.batch_size, config.train.seq_len, documents)
 
 
 def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, None]:

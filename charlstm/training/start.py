@@ -42,10 +42,7 @@ def start(
         if name in settings and base.values()[name] != value:
             raise UsageError(f"the {type(corpus).__name__.lower()} was made with {value}", name)
     base = base.replace(**fixed)
-    if isinstance(corpus, Corpus):
-        dataset = corpus.merge_rare(base.data.min_count).split(base.data.val_fraction)
-    else:
-        dataset = corpus
+    dataset = corpus.prepare(base.data) if isinstance(corpus, Corpus) else corpus
     if config is None:
         base = base.replace(**advise(dataset, {name: base.values()[name] for name in settings}))
     return new_run(base, dataset)
@@ -53,7 +50,9 @@ def start(
 
 def _settings_of(corpus: Corpus | Dataset) -> dict[str, Any]:
     """Return the settings that a corpus was made with, which can no longer be chosen."""
-    values: dict[str, Any] = {"normalize": corpus.normalize}
+    values: dict[str, Any] = {"normalize": corpus.normalize, "documents": corpus.documents}
     if isinstance(corpus, Dataset):
-        return values | {"min_count": corpus.min_count, "val_fraction": corpus.val_fraction}
-    return values | ({"min_count": corpus.min_count} if corpus.min_count > 1 else {})
+        names: tuple[str, ...] = ("min_count", "val_fraction", "deduplicate")
+    else:
+        names = ("min_count",) * (corpus.min_count > 1) + ("deduplicate",) * corpus.deduplicate
+    return values | {name: getattr(corpus, name) for name in names}

@@ -47,7 +47,8 @@ def evaluate_run(
     is_best = _is_best(run, evaluation, validated=len(val_ids) >= 2)
     if is_best:
         run.best = evaluation
-        run.model = LanguageModel(CharLSTM(run.config.model, weights).copy(), run.model.vocab)
+        network = CharLSTM(run.config.model, weights, boundary_id=training.network.boundary_id)
+        run.model = LanguageModel(network.copy(), run.model.vocab)
     return evaluation, is_best
 
 
