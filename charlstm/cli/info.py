@@ -23,6 +23,7 @@ def print_info(path: str, json: bool) -> None:
             "best": best and dataclasses.asdict(best),
             "parameters": parameters,
             "vocabulary": vocab.characters,
+            "documents": None if vocab.boundary_id is None else int(vocab.counts[vocab.boundary_id]),
             "unknown_character": None if vocab.unknown_id is None else vocab.characters[vocab.unknown_id],
             "corpus": dataclasses.asdict(run.fingerprint),
             "config": run.config.sections(),
@@ -34,8 +35,11 @@ def print_info(path: str, json: bool) -> None:
         f"model       {run.config.model.num_layers} x {run.config.model.hidden_size} units, {parameters:,} parameters"
     )
     unknown = "" if vocab.unknown_id is None else ", of which U+FFFD stands for all others"
-    print(f"vocabulary  {len(vocab)} characters{unknown}: {printable(shorten(vocab.characters, _SHOWN_CHARS))}")
-    print(f"corpus      {run.fingerprint.chars:,} characters, SHA-256 {run.fingerprint.sha256[:16]}...")
+    boundary = "" if vocab.boundary_id is None else ", and the boundary of documents"
+    listed = printable(shorten(vocab.characters, _SHOWN_CHARS))
+    print(f"vocabulary  {len(vocab.code_points)} characters{unknown}{boundary}: {listed}")
+    documents = "" if vocab.boundary_id is None else f" in {vocab.counts[vocab.boundary_id]:,} documents"
+    print(f"corpus      {run.fingerprint.chars:,} characters{documents}, SHA-256 {run.fingerprint.sha256[:16]}...")
     print(f"training    {'not finished' if training else 'finished'}, step {step:,}")
     if best and best.val_loss is not None:
         read = f" (on {best.val_chars:,} validation characters)" if best.val_chars else ""

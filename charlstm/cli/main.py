@@ -99,7 +99,7 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
 
 @cli.command()
 @click.argument("corpus", nargs=-1, required=True)
-@setting_options("encoding", "normalize", "min_count", *LIMITS, "threads", "kernel")
+@setting_options("encoding", "normalize", "min_count", "documents", "deduplicate", *LIMITS, "threads", "kernel")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     """Describe a corpus, suggest settings, and estimate time and memory.

@@ -18,6 +18,7 @@ from charlstm.training.advice import (
     memory_bytes,
     repeated_line_fraction,
     suggest_data_settings,
+    suggest_documents,
 )
 from charlstm.training.loop import batches_for, total_steps_of
 
@@ -33,10 +34,10 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
     settings = advise(dataset, flags)
     config = config.replace(**settings)
     values = {
-        **_describe(corpus),
-        "model_vocabulary": len(dataset.vocab),
+        **_describe(corpus, dataset),
+        "model_vocabulary": len(dataset.vocab.code_points),
         "settings": settings,
-        "suggestions": suggest_data_settings(config, dataset.vocab),
+        "suggestions": [*suggest_data_settings(config, dataset.vocab), *suggest_documents(corpus)],
         **_estimate_cost(dataset, config),
     }
     if json:
@@ -47,9 +48,15 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
     print(f"speed       {values['chars_per_s']:,.0f} characters/s on this machine")
     print(f"time        {values['seconds']:,.0f} s, {values['epochs']:,.1f} epochs")
     print(f"memory      {values['memory_mb']:,.0f} MB; model file {values['file_mb']:.1f} MB")
-    limits = [part for name in flags for part in (flag_of(name), config.format()[name])]
+    limits = [part for name, value in flags.items() for part in _format_flag(name, value, config)]
     print("To train with these settings:")
     print(f"    {printable(shlex.join(['charlstm', 'train', *paths, *limits]))}")
+
+
+def _format_flag(name: str, value: Any, config: Config) -> list[str]:
+    if isinstance(value, bool):
+        return [flag_of(name if value else f"no_{name}")]
+    return [flag_of(name), config.format()[name]]
 
 
 def _print_corpus(values: Mapping[str, Any]) -> None:
@@ -59,17 +66,21 @@ def _print_corpus(values: Mapping[str, Any]) -> None:
     left = values["model_vocabulary"]
     merged = "" if left == values["vocabulary"] else f", {left} with rare ones merged"
     print(f"corpus      {values['chars']:,} characters, {values['vocabulary']} distinct{merged}")
+    if values["documents"] is not None:
+        print(f"documents   {values['documents']:,}; {values['copies']:,} equal an earlier one")
     print(f"rare        {len(rare)} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
     print(f"lines       {endings}; {values['repeated_lines']:.1%} repeat an earlier line")
     for suggestion in values["suggestions"]:
         print(f"suggestion  {suggestion}")
 
 
-def _describe(corpus: Corpus) -> dict[str, Any]:
-    counts = dict(zip(corpus.vocab.characters, corpus.vocab.counts.tolist(), strict=True))
+def _describe(corpus: Corpus, dataset: Dataset) -> dict[str, Any]:
+    counts = dict(zip(corpus.vocab.characters, corpus.vocab.counts.tolist(), strict=False))  # without the boundary's
     return {
-        "chars": len(corpus.ids),
-        "vocabulary": len(corpus.vocab),
+        "chars": corpus.chars,
+        "documents": None if corpus.starts is None else len(corpus.starts) - 1,
+        "copies": dataset.copies,
+        "vocabulary": len(corpus.vocab.code_points),
         "rare": {character: count for character, count in counts.items() if count < RARE},
         "repeated_lines": repeated_line_fraction(corpus),
         "line_endings": sorted(_LINE_ENDINGS[ending] for ending in corpus.line_endings),

@@ -14,7 +14,7 @@ from charlstm.cli.requests import PlayRequest
 from charlstm.config.kinds import settings_of
 from charlstm.errors import UsageError, quote
 from charlstm.network.cores import blas_threads
-from charlstm.sampling.generate import Prefix
+from charlstm.sampling.generate import Prefix, StopDetector
 from charlstm.sampling.params import SamplingParams
 from charlstm.text.normalize import normalize_text
 from charlstm.text.vocab import UnknownCharactersError
@@ -54,14 +54,18 @@ class _Story:
         """Add what was typed, and write and show the continuation."""
         typed = normalize_text(typed, self._form)
         prefix = self._turns[-1].prefix.extend(typed)
-        written = ""
+        written, detector = "", StopDetector(self._params)
         with blas_threads(1), suppress(KeyboardInterrupt):  # which ends the turn
-            for piece in self._model.sampler(self._params).stream(prefix, self._rng):
+            for piece in self._model.sampler(self._params).stream(prefix, self._rng, detector):
                 written += piece
                 sys.stdout.write(piece)
                 sys.stdout.flush()
         sys.stdout.write("\n")
-        self._turns.append(_Turn(typed, written, prefix.extend(written)))
+        if detector.at_boundary:
+            say("the document ends here; what follows begins a new one")
+            self._turns.append(_Turn(typed, written + "\n", self._model.read()))
+        else:
+            self._turns.append(_Turn(typed, written, prefix.extend(written)))
 
     def command(self, name: str, value: str) -> None:
         """Run a command: a line that starts with a colon."""

@@ -37,7 +37,6 @@ _SAMPLE_NEEDS = {
     "encoding": ("corpus", "prime_file"),
     "hide_prime": ("prime", "prime_file"),
     "keep_stop": ("stop",),
-    "max_chars": ("stop", "lines"),
     "no_copy": ("corpus",),
     "probs": ("as_json",),
     "repetition_free": ("repetition_penalty",),
@@ -135,8 +134,8 @@ class SampleRequest:
     separator: str | None = setting(
         None,
         text(),
-        "Write this between texts (\\n is a newline). Defaults to a newline between texts of one line, otherwise to a "
-        "heading with the seed.",
+        "Write this between texts (\\n is a newline). Defaults to a newline between texts of one line, to a blank "
+        "line between documents separated by one, otherwise to a heading with the seed.",
         group="Output",
     )
     kernel: str = _KERNEL
@@ -196,7 +195,8 @@ class ScoreRequest:
     by: str | None = setting(
         None,
         one_of("file", "line", "document"),
-        "Also score the parts individually. Blank lines separate documents.",
+        "Also score the parts individually. Documents are those that the model was trained on, or separated by blank "
+        "lines.",
         group="Evaluation",
     )
     sort: bool = switch("With --by, list the worst-predicted parts first.", group="Evaluation")

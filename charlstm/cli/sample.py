@@ -39,7 +39,9 @@ def write_samples(request: SampleRequest) -> None:
     check_stdin_once(request.prime, request.prime_file, request.corpus)
     run = load_checkpoint(request.checkpoint, request.kernel)
     model, reading = run.model, reading_of(run, request.encoding)
+    request = _prepare_request(request, run.config.data.documents)
     source = None if request.corpus is None else read_corpus(request.corpus, **reading)
+    reading["documents"] = "none"  # of primes
     params = _prepare_params(request, reading["normalize"])
     sampler = model.sampler(params, source)
     primes = _read_primes(model.vocab, request, reading)
@@ -56,6 +58,17 @@ def write_samples(request: SampleRequest) -> None:
                 writer.write(draw)
         writer.end()
     writer.report()
+
+
+def _prepare_request(request: SampleRequest, documents: str) -> SampleRequest:
+    """Return the request to a model trained on documents, or on one text."""
+    params = replace(request.params, documents=documents != "none")
+    if request.max_chars and not params.has_end:
+        raise UsageError("--max-chars needs --stop or --lines, or a model trained on --documents")
+    separator = request.separator
+    if documents == "blank-line" and request.several and not (request.as_json or params.stop or params.lines):
+        separator = r"\n\n" if separator is None else separator
+    return replace(request, params=params, separator=separator)
 
 
 def _prepare_params(request: SampleRequest, form: str) -> SamplingParams:

@@ -18,8 +18,8 @@ from charlstm.cli.requests import ScoreRequest
 from charlstm.errors import CharlstmError, printable, shorten
 from charlstm.sampling.language_model import LanguageModel, Score
 from charlstm.text.baselines import baseline_losses
-from charlstm.text.corpus import corpus_from_text
 from charlstm.text.reader import read_corpus
+from charlstm.text.vocab import code_points
 
 _SHOWN_CHARS = 80
 _MIN_KNOWN = 0.5  # fraction of the characters below which a score is doubtful
@@ -57,7 +57,9 @@ def print_score(request: ScoreRequest) -> None:
 def _print_text(score: Score, losses: dict[str, float], request: ScoreRequest) -> None:
     unknown = f"; unknown characters{_describe_unknown(score)}" if score.unknown_chars else ""
     print(f"{score.nats_per_char:.4f} nats, {score.bpc:.4f} bits per character, perplexity {score.perplexity:.3f}")
-    print(f"over {score.chars:,} characters{unknown}")
+    count = 0 if score.boundaries is None else np.count_nonzero(score.boundaries)
+    documents = f", of which {count:,} are ends of documents" if count else ""
+    print(f"over {score.chars:,} characters{documents}{unknown}")
     known = score.known.mean()
     if known < _MIN_KNOWN:
         say(f"{1 - known:.0%} of the text is not in the model's vocabulary; the score says little about it")
@@ -114,8 +116,12 @@ def _baselines(path: str, reading: Mapping[str, str], score: Score, model: Langu
     train_ids, _ = read_corpus(path, **reading).encode_with(model.vocab)
     if not len(train_ids):
         raise CharlstmError(f"--baselines {path}: none of its characters are in the model's vocabulary")
-    ids, _ = corpus_from_text(score.text).encode_with(model.vocab)
-    return baseline_losses(train_ids, ids, model.vocab)
+    ids, known = model.vocab.find(code_points(score.text))
+    encoded = known | (model.vocab.unknown_id is not None)
+    if score.boundaries is not None and model.vocab.boundary_id is not None:
+        ids[score.boundaries] = model.vocab.boundary_id
+        encoded |= score.boundaries
+    return baseline_losses(train_ids, ids[encoded], model.vocab)
 
 
 def _list_parts(score: Score, request: ScoreRequest) -> list[_Part]:
@@ -124,7 +130,8 @@ def _list_parts(score: Score, request: ScoreRequest) -> list[_Part]:
         return []
     parts = []
     for file, whole in zip(request.files, score.split(score.lengths), strict=True):
-        pieces = whole.split([len(piece) for piece in _cut(whole.text, request.by)])
+        by_boundary = whole.document_lengths if request.by == "document" else None
+        pieces = whole.split(by_boundary or [len(piece) for piece in _cut(whole.text, request.by)])
         parts += [_Part(file, None if request.by == "file" else n, piece) for n, piece in enumerate(pieces, 1)]
     parts = [part for part in parts if part.score.chars >= request.min_chars]
     if request.sort:

@@ -21,16 +21,21 @@ from charlstm.training.loop import batches_for, total_steps_of
 _COUNTED_PER_S = 100_000  # characters per second of the run: counting takes about a hundredth of it
 _MIN_COUNTED = 200_000
 _SAMPLE_CHARS = 2000  # of a sample that is compared with the training text
+_SAMPLE_DOCUMENTS = 200  # at most
 
 
 def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str, Any]) -> dict[str, float]:
     """Describe the corpus and the settings that were chosen; return the losses of simple models, after showing them."""
     config, batches = run.config, batches_for(run.config, dataset)
+    documents = ""
+    if dataset.train_starts is not None:
+        held_out = np.count_nonzero(dataset.val_ids[1:] == dataset.vocab.boundary_id)
+        documents = f" in {len(dataset.train_starts) - 1:,} and {held_out:,} documents"
     merged = "" if dataset.vocab.unknown_id is None else " with rare ones merged"
     display.say(
-        f"{len(dataset.train_ids):,} training characters, {len(dataset.val_ids):,} for validation, "
-        f"{len(dataset.vocab)} distinct{merged}; {config.model.num_layers} x {config.model.hidden_size} units, "
-        f"{run.model.network.size:,} parameters"
+        f"{len(dataset.train_ids):,} training characters, {len(dataset.val_ids):,} for validation{documents}, "
+        f"{len(dataset.vocab.code_points)} distinct{merged}; "
+        f"{config.model.num_layers} x {config.model.hidden_size} units, {run.model.network.size:,} parameters"
     )
     if chosen:
         display.say(f"Settings chosen to suit the corpus: {format_settings(chosen)}")
@@ -39,6 +44,9 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
             f"The corpus is short: using a batch size of {batches.batch_size} and a window length of {batches.seq_len} "
             f"instead of {config.train.batch_size} and {config.train.seq_len}"
         )
+    if dataset.copies:
+        dropped = "were dropped" if dataset.deduplicate else "use --deduplicate to drop them"
+        display.say(f"{format_copies(dataset)}: {dropped}")
     if run.training and not run.training.step:
         for suggestion in suggest_data_settings(config, dataset.vocab):
             display.say(suggestion)
@@ -67,7 +75,8 @@ def finish(display: Display, run: Run, out: str, how: str) -> None:
     if best and run.history and best.val_chars > run.history[-1].val_chars > 0:
         during = f"the evaluations above read {run.history[-1].val_chars:,}"
         result += f" (on {best.val_chars:,} validation characters; {during})"
-    command = shlex.join(["charlstm", "sample", "--ckpt", out])
+    several = [] if run.config.data.documents == "none" else ["--num", "20"]
+    command = shlex.join(["charlstm", "sample", "--ckpt", out, *several])
     display.say(f"{out} {how}{result}, at step {best.step if best else 0:,}. Next:\n    {command}")
 
 
@@ -88,10 +97,29 @@ def _show_baselines(display: Display, config: Config, dataset: Dataset) -> dict[
     return losses
 
 
+def format_copies(dataset: Dataset) -> str:
+    """Return how many documents equal an earlier one, with an example."""
+    which = (
+        "1 document equals an earlier one"
+        if dataset.copies == 1
+        else f"{dataset.copies:,} documents equal earlier ones"
+    )
+    return f"{which}, such as {quote(dataset.example_copy)}"
+
+
 def _sample(run: Run) -> Ids:
+    """Return the ids of a generated text, or of documents, each with its boundary."""
+    vocab, seed = run.model.vocab, run.config.train.seed
+    boundary = np.array([] if vocab.boundary_id is None else [vocab.boundary_id], vocab.id_type)
+    pieces, chars = [vocab.encode("")], 0
     with np.errstate(over="ignore", invalid="ignore"):
-        text = run.model.generate(length=_SAMPLE_CHARS, temperature=0.8, seed=run.config.train.seed)
-    return run.model.vocab.encode(text)
+        for n in range(_SAMPLE_DOCUMENTS if len(boundary) else 1):
+            text = run.model.generate(length=_SAMPLE_CHARS - chars, temperature=0.8, seed=(seed, n) if n else seed)
+            pieces += [vocab.encode(text), boundary]
+            chars += len(text)
+            if chars >= _SAMPLE_CHARS:
+                break
+    return np.concatenate(pieces)
 
 
 def _describe_copying(sample: Ids, dataset: Dataset) -> str:
@@ -104,5 +132,5 @@ def _describe_copying(sample: Ids, dataset: Dataset) -> str:
         natural = measure_overlap(dataset.val_ids[:_SAMPLE_CHARS], dataset.train_ids)
         copied += f", compared with {natural:.1%} of those in the validation text"
     start, length = find_longest_overlap(sample, dataset.train_ids)
-    longest = quote(dataset.vocab.decode(sample[start : start + length]))
+    longest = quote(dataset.vocab.decode(sample[start : start + length], "\n"))
     return f"{copied}. The longest match has {length:,} characters: {longest}"

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from itertools import islice, takewhile
+from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +185,19 @@ def _sample(run: Run, report: Report, seconds: float) -> str:
     assert run.training is not None
     deadline = time.monotonic() + seconds
     model = LanguageModel(run.training.network, run.model.vocab)
-    pieces = model.stream(length=_SAMPLE_CHARS, temperature=0.8, seed=(run.config.train.seed, report.step))
+    pieces = islice(_stream(model, (run.config.train.seed, report.step)), _SAMPLE_CHARS)
     return "".join(islice(pieces, _MIN_SAMPLE_CHARS)) + "".join(
         takewhile(lambda _: time.monotonic() < deadline, pieces)
     )
+
+
+def _stream(model: LanguageModel, seed: tuple[int, int]) -> Iterator[str]:
+    """Yield a text, or one document after another."""
+    for n in count():
+        yield from model.stream(length=_SAMPLE_CHARS, temperature=0.8, seed=(*seed, n) if n else seed)
+        if model.vocab.boundary_id is None:
+            return
+        yield "\n"
 
 
 @contextmanager

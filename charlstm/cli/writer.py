@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TextIO
 
+import numpy as np
+
 from charlstm.cli.inputs import unescape
 from charlstm.cli.output import as_json, bits, say
 from charlstm.cli.requests import SampleRequest
@@ -48,7 +50,7 @@ class TextWriter:
     ) -> None:
         self._file, self._request, self._params, self._vocab, self._source = file, request, params, vocab, source
         self._separator = None if request.separator is None else unescape(request.separator)
-        one_line = "\n" in params.stop or params.lines == 1
+        one_line = "\n" in params.stop or params.lines == 1 or (params.documents and "\n" not in vocab.characters)
         self._headings = request.several and self._separator is None and not one_line
         self._started = False  # whether a text has been written
         self._open = False  # whether the last line has yet to be ended
@@ -110,7 +112,7 @@ class TextWriter:
 
     def end(self) -> None:
         """End the last line where something else follows it."""
-        if self._request.several or self._cut or self._file.isatty():
+        if self._request.several or self._params.documents or self._cut or self._file.isatty():
             self._end_line()
         self._file.flush()
 
@@ -172,20 +174,23 @@ def _describe(draw: Draw, probs: bool) -> dict[str, Any]:
 
 
 def _find_copy(sample: Sample, vocab: Vocab, source: Corpus) -> dict[str, Any]:
-    """Return the longest substring that a text shares with the corpus, and its first line there."""
+    """Return the longest substring that a text shares with the corpus, and its first line or document there."""
     start, length = find_longest_overlap(vocab.encode(sample.text), source.mark_unknown(vocab))
     copied = sample.text[start : start + length]
+    unit = "line" if source.starts is None else "document"
     if not copied:
-        return {"chars": 0, "line": None, "text": ""}
+        return {"chars": 0, unit: None, "text": ""}
     corpus = source.text
-    line = corpus.count("\n", 0, corpus.find(copied)) + 1
-    return {"chars": length, "line": line, "text": copied}
+    at = corpus.find(copied)
+    number = corpus.count("\n", 0, at) + 1 if source.starts is None else np.searchsorted(source.starts, at + 1)
+    return {"chars": length, unit: int(number), "text": copied}
 
 
 def _copy_message(copied: Mapping[str, Any]) -> str:
     if not copied["chars"]:
         return "the text shares no characters with the corpus"
-    where = f"length {copied['chars']:,}, corpus line {copied['line']:,}"
+    unit = "line" if "line" in copied else "document"
+    where = f"length {copied['chars']:,}, corpus {unit} {copied[unit]:,}"
     return f"longest substring shared with the corpus: {where}: {quote(copied['text'])}"
 
 

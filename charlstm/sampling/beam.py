@@ -24,7 +24,7 @@ def beam_search(sampler: Sampler, prefix: Prefix, width: int) -> Sample:
     Raises:
         CharlstmError: no text is allowed.
     """
-    params, characters = sampler.params, sampler.vocab.characters
+    params, symbols = sampler.params, sampler.vocab.symbols
     stepper, state, logits = sampler.stepper(width), prefix.state, prefix.logits
     constraints, match = sampler.constrain(prefix.ids, 1)
     beams, best = [_Beam(Sample(), StopDetector(params), 0.0)], Sample()
@@ -34,9 +34,9 @@ def beam_search(sampler: Sampler, prefix: Prefix, width: int) -> Sample:
         log_p = log_softmax(logits)  # [B, V]
         scores = np.array([beam.score for beam in beams])[:, None] + apply_constraints(log_p, constraints)
         order = np.argsort(-scores, axis=None, kind="stable")[:width]
-        parents, ids = np.divmod(order[np.isfinite(scores.ravel()[order])], len(characters))
+        parents, ids = np.divmod(order[np.isfinite(scores.ravel()[order])], len(symbols))
         grown = [
-            beams[b].grow(characters[id], float(log_p[b, id]), float(scores[b, id]))
+            beams[b].grow(symbols[id], float(log_p[b, id]), float(scores[b, id]))
             for b, id in zip(parents, ids, strict=True)
         ]
         best = max([best, *(beam.finish() for beam in grown if beam.detector.stopped)], key=_mean)

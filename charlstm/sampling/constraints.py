@@ -77,10 +77,11 @@ class NoCopy:
         index: of that text.
         prefix: ids before the texts.
         batch_size: B.
+        boundary_id: of documents, which may end as those of the text do; None without.
     """
 
-    def __init__(self, index: NgramIndex, prefix: Ids, batch_size: int) -> None:
-        self._index = index
+    def __init__(self, index: NgramIndex, prefix: Ids, batch_size: int, boundary_id: int | None = None) -> None:
+        self._index, self._boundary_id = index, boundary_id
         last = prefix[max(len(prefix) - index.n + 1, 0) :].astype(np.intp)
         self._context = np.tile(last, (batch_size, 1))  # the last n - 1 characters, or fewer at the start [B, n - 1]
 
@@ -88,7 +89,8 @@ class NoCopy:
         """See `Constraint`."""
         if self._context.shape[1] == self._index.n - 1:
             for b, followers in enumerate(self._index.followers(self._context)):
-                logits[b, followers[followers < logits.shape[1]]] = -np.inf  # V marks an unknown character
+                followers = followers[followers < logits.shape[1]]  # V marks an unknown character
+                logits[b, followers[followers != self._boundary_id]] = -np.inf
 
     def read(self, ids: IntArray) -> None:
         """See `Constraint`."""

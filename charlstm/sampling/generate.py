@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ class Prefix:
 
     network: CharLSTM
     vocab: Vocab
-    ids: Ids  # with a newline first, if the vocabulary has one
+    ids: Ids  # with the boundary first, or else a newline, if the vocabulary has one
     state: State  # after the ids [L, 1, H]
     logits: Floats  # of the next character [1, V]
 
@@ -42,7 +42,11 @@ class Prefix:
         Raises:
             UnknownCharactersError: the text has characters that are not in the vocabulary.
         """
-        ids, state = self.vocab.encode(text), self.state
+        return self.read(self.vocab.encode(text))
+
+    def read(self, ids: Ids) -> "Prefix":
+        """Return the prefix that has read more ids."""
+        state = self.state
         for start in range(0, len(ids), _PRIME_WINDOW):
             state = self.network.read(ids[start : start + _PRIME_WINDOW].astype(np.intp)[:, None], state)
         if not len(ids):
@@ -54,8 +58,9 @@ class Prefix:
 def read_prime(network: CharLSTM, vocab: Vocab, prime: str = "") -> Prefix:
     """Return the prefix that has read a prime.
 
-    A newline is read first, if the vocabulary has one: a text starts like a line. Without a newline and a prime, the
-    first character is drawn by its frequency in the corpus.
+    The boundary of documents is read first, so that a text starts like a document; without documents, a newline, if
+    the vocabulary has one: a text starts like a line. Without either and a prime, the first character is drawn by its
+    frequency in the corpus.
 
     Raises:
         UnknownCharactersError: the prime has characters that are not in the vocabulary.
@@ -64,6 +69,8 @@ def read_prime(network: CharLSTM, vocab: Vocab, prime: str = "") -> Prefix:
     if vocab.unknown_id is not None:
         logits[:, vocab.unknown_id] = -np.inf
     empty = Prefix(network, vocab, vocab.encode(""), network.zero_state(1), logits)
+    if vocab.boundary_id is not None:
+        return empty.read(np.array([vocab.boundary_id])).extend(prime)
     return empty.extend("\n" * ("\n" in vocab.characters) + prime)
 
 
@@ -82,10 +89,10 @@ class Sample:
     """A generated text."""
 
     text: str = ""  # without the prime
-    chars: int = 0  # characters chosen, including those of a stop string
+    chars: int = 0  # characters chosen, including those of a stop string, and the boundary
     log_probability: float = 0.0  # of these, in nats, without temperature, filters and constraints
     details: list[tuple[str, float, int, float]] = field(default_factory=list)  # see `_describe_choice`
-    stopped: bool = False  # whether it ended at a stop string or after its last line
+    stopped: bool = False  # whether it ended at a boundary, a stop string or after its last line
     stuck: bool = False  # whether it ended without a match, because no character was allowed
 
     @property
@@ -99,15 +106,19 @@ class StopDetector:
 
     Attributes:
         stopped: whether the text has ended.
+        at_boundary: whether it has ended as a document.
     """
 
     def __init__(self, params: SamplingParams) -> None:
-        self.stopped = False
+        self.stopped = self.at_boundary = False
         self._params, self._held, self._lines = params, "", 0
 
     def feed(self, character: str) -> str:
-        """Read the next character; return the text that is now certain to be part of the result."""
+        """Read the next character, or "" for the boundary; return the text that is now certain to be in the result."""
         params = self._params
+        if not character:
+            self.stopped = self.at_boundary = True
+            return self.flush()
         if not (params.stop or params.lines):
             return character
         self._held += character
@@ -152,22 +163,24 @@ class Sampler:
                 vocab.check_known(stop)
             except UnknownCharactersError as error:
                 raise UsageError(f"{quote(stop)} can never match: {error}", "stop") from None
-        self.vocab, self.params = vocab, params
+        self.vocab, self.params = vocab, replace(params, documents=vocab.boundary_id is not None)
         self._network = network
         self._pattern = None if params.pattern is None else Automaton(params.pattern, vocab)
         self._index = NgramIndex(corpus_ids, params.no_copy) if params.no_copy and corpus_ids is not None else None
-        self._is_space = np.array([character.isspace() for character in vocab.characters])
+        self._is_space = np.array([not symbol or symbol.isspace() for symbol in vocab.symbols])
 
     def constrain(self, prefix_ids: Ids, batch_size: int) -> tuple[list[Constraint], MatchPattern | None]:
         """Return the constraints on B texts after some ids, and the one among them that makes them match a pattern."""
-        params = self.params
+        params, boundary_id = self.params, self.vocab.boundary_id
+        if boundary_id is not None:
+            prefix_ids = prefix_ids[prefix_ids != boundary_id]
         constraints: list[Constraint] = []
         if params.repetition_penalty:
             constraints.append(
                 RepetitionPenalty(prefix_ids, batch_size, params.repetition_penalty, params.repetition_free)
             )
         if self._index:
-            constraints.append(NoCopy(self._index, prefix_ids, batch_size))
+            constraints.append(NoCopy(self._index, prefix_ids, batch_size, boundary_id))
         match = MatchPattern(self._pattern, batch_size, params.max_length) if self._pattern else None
         return [*constraints, *([match] if match else [])], match
 
@@ -224,7 +237,7 @@ class Sampler:
                 sample.chars += 1
                 sample.log_probability += float(log_p[b, id])
                 if detailed:
-                    sample.details.append((self.vocab.characters[id], *_describe_choice(log_p[b], id)))
+                    sample.details.append((self.vocab.symbols[id], *_describe_choice(log_p[b], id)))
         for sample, detector, is_stuck in zip(samples, detectors, stuck.tolist(), strict=True):
             sample.text += detector.flush()
             sample.stopped, sample.stuck = detector.stopped, is_stuck
@@ -243,7 +256,7 @@ class Sampler:
         logits, ended, stuck = np.repeat(prefix.logits, B, axis=0), np.zeros(B, bool), np.zeros(B, bool)
         at_start = np.full(B, not len(prefix.ids) or self._is_space[prefix.ids[-1]])
         constraints, match = self.constrain(prefix.ids, B)
-        can_stop = bool(params.stop or params.lines)
+        can_stop = bool(params.documents or params.stop or params.lines)
         for _ in range(params.max_length):
             if match and any(match.matched.tolist()):
                 ended = ended | _draw_ends(match, distribution(params, logits, at_start), rngs, ended)
@@ -254,7 +267,7 @@ class Sampler:
                 ended = ended | none
                 allowed[none] = logits[none]
             ids = choose(params, allowed, at_start, np.array([rng.random() for rng in rngs]))
-            texts = [self.vocab.characters[id] for id in ids.tolist()]
+            texts = [self.vocab.symbols[id] for id in ids.tolist()]
             if can_stop:
                 running = zip(detectors, texts, ended.tolist(), strict=True)
                 texts = ["" if over else detector.feed(text) for detector, text, over in running]

@@ -30,7 +30,9 @@ class Score:
     """How well a model predicts a text.
 
     Two kinds of characters have no loss: unknown ones, which the model skips unless its vocabulary has an unknown
-    character, and the first of the others, which only starts the state.
+    character, and the first of the others, which only starts the state. With documents, the boundary starts the state,
+    so the first character has a loss. So does the boundary after each document, a newline in the text. It counts as a
+    character.
     """
 
     text: str
@@ -38,6 +40,7 @@ class Score:
     known: Bools  # which characters are in the vocabulary [n]
     lengths: tuple[int, ...]  # of the texts that were scored as one
     unknown_scored: bool = False  # whether unknown characters were scored as one symbol, and not skipped
+    boundaries: Bools | None = None  # which characters are boundaries of documents; None without documents [n]
 
     def __repr__(self) -> str:
         return f"Score({self.nats_per_char:.4f} nats per character over {self.chars:,} characters)"
@@ -67,6 +70,14 @@ class Score:
         """The exponential of the mean loss."""
         return math.inf if self.nats_per_char >= 700 else math.exp(self.nats_per_char)
 
+    @property
+    def document_lengths(self) -> list[int] | None:
+        """The lengths of the documents, with their boundaries; None without documents."""
+        if self.boundaries is None:
+            return None
+        lengths: list[int] = np.diff(np.flatnonzero(self.boundaries), prepend=-1).tolist()
+        return lengths
+
     def split(self, lengths: Sequence[int]) -> "list[Score]":
         """Return the scores of consecutive pieces of the text, given their lengths, which add up to it."""
         edges = np.cumsum([0, *lengths]).tolist()
@@ -79,6 +90,7 @@ class Score:
                 losses=self.losses[start:stop],
                 known=self.known[start:stop],
                 lengths=(stop - start,),
+                boundaries=None if self.boundaries is None else self.boundaries[start:stop],
             )
             for start, stop in itertools.pairwise(edges)
         ]
@@ -93,7 +105,8 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         config = self.network.config
-        return f"LanguageModel({config.num_layers} x {config.hidden_size} units, {len(self.vocab)} characters)"
+        characters = len(self.vocab.code_points)
+        return f"LanguageModel({config.num_layers} x {config.hidden_size} units, {characters} characters)"
 
     def copy(self) -> "LanguageModel":
         """Return a model with its own copy of the weights."""
@@ -120,6 +133,8 @@ class LanguageModel:
     ) -> str:
         """Return a generated text, without the prime.
 
+        A model trained on documents writes one, which ends by itself, or at `length`.
+
         Args:
             prime: the text to continue, or a prefix that was read before.
             seed: the same seed gives the same text. Without it, the text differs every time.
@@ -142,24 +157,28 @@ class LanguageModel:
 
         Args:
             texts: one, or several that are read as one, with a newline added to any but the last that does not end with
-                one; at least two characters in all that are not skipped.
+                one; at least two characters in all that are not skipped. For a model trained on documents, each is
+                a document, or a corpus read as documents.
             exact: read the text in one stream, which is slow, instead of up to 64; see `evaluate`.
 
         Raises:
             CharlstmError: the text is too short, or the predictions are not finite.
         """
-        pieces = self._read_texts(texts)
+        boundary_id = self.vocab.boundary_id
+        pieces = self._read_texts(texts) if boundary_id is None else self._read_documents(texts, boundary_id)
         marked = np.concatenate([self.vocab.encode(""), *(ids for _, ids in pieces)])
-        encoded = marked < len(self.vocab)
-        ids = marked[encoded]
-        if len(ids) < 2:
-            raise CharlstmError(f"need at least 2 known characters to score, got {len(ids)}")
+        encoded, boundaries = marked < len(self.vocab), marked == boundary_id
+        ids, known, needed = marked[encoded], np.count_nonzero(encoded & ~boundaries), 2
+        if boundary_id is not None:  # which starts the state, otherwise the first character does
+            ids, needed = np.append(ids.dtype.type(boundary_id), ids), 1
+        if known < needed:
+            raise CharlstmError(f"need at least {needed} known character{'s' * (needed > 1)} to score, got {known}")
         with np.errstate(over="ignore", invalid="ignore"), blas_threads(1):
             found = char_losses(self.network, ids, 1 if exact else eval_streams(ids))
         if not np.isfinite(found).all():
             raise CharlstmError("the weights have overflowed; predictions are not finite")
         losses = np.full(len(marked), np.nan, np.float32)
-        losses[np.flatnonzero(encoded)[1:]] = found
+        losses[np.flatnonzero(encoded)[-len(found) :]] = found
         unknown = self.vocab.unknown_id
         return Score(
             text="".join(text for text, _ in pieces),
@@ -167,6 +186,7 @@ class LanguageModel:
             known=encoded if unknown is None else marked != unknown,
             lengths=tuple(len(text) for text, _ in pieces),
             unknown_scored=unknown is not None,
+            boundaries=None if boundary_id is None else boundaries,
         )
 
     def _read_texts(self, texts: Sequence[Text]) -> list[tuple[str, Ids]]:
@@ -180,10 +200,34 @@ class LanguageModel:
             pieces.append((content, ids))
         return pieces
 
+    def _read_documents(self, texts: Sequence[Text], boundary_id: int) -> list[tuple[str, Ids]]:
+        """Return texts with their ids, V for characters to skip, and the boundary after each document."""
+        pieces = []
+        for text in texts:
+            corpus = _as_corpus(text)
+            content, ids = corpus.text, corpus.mark_unknown(self.vocab)
+            if corpus.starts is None:
+                content, ids = content + "\n", np.append(ids, ids.dtype.type(boundary_id))
+            else:
+                ids = ids[1:]
+            pieces.append((content, ids))
+        return pieces
+
     def score_lines(self, text: Text, *, exact: bool = False) -> list[Score]:
         """Return the score of each line of a text, each given the lines before it."""
         score = self.score(text, exact=exact)
         return score.split([len(line) for line in io.StringIO(score.text, newline="\n")])
+
+    def score_documents(self, *texts: Text, exact: bool = False) -> list[Score]:
+        """Return the score of each document of some texts, with its boundary; see `score`.
+
+        Raises:
+            CharlstmError: the model was not trained on documents.
+        """
+        if self.vocab.boundary_id is None:
+            raise CharlstmError("the model was not trained on documents; use score_lines, or score each text")
+        score = self.score(*texts, exact=exact)
+        return score.split(score.document_lengths or [])
 
 
 def _seeded(seed: Seed) -> np.random.Generator:

@@ -1,7 +1,7 @@
 """What a text should be like: one frozen request, from the command line to the generator."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from charlstm.config.kinds import check_settings, integer, name, number, setting, switch
 
@@ -22,8 +22,8 @@ class SamplingParams:
     length: int | None = setting(
         None,
         integer(0, 10**12),
-        "Maximum number of characters to generate. Defaults to 500; with --stop or --lines, to 10,000, or to 1,000 per "
-        "line if that is more.",
+        "Maximum number of characters to generate. Defaults to 500; with --stop or --lines, or a model trained on "
+        "--documents, to 10,000, or to 1,000 per line if that is more.",
         short="-n",
         group="Length",
     )
@@ -85,6 +85,7 @@ class SamplingParams:
         "Never copy N characters in a row from --corpus. 0 turns it off. Try 20.",
         group="Constraints",
     )
+    documents: bool = field(default=False, kw_only=True)  # whether texts are documents, which the model ends
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -92,9 +93,14 @@ class SamplingParams:
         check_settings(self)
 
     @property
+    def has_end(self) -> bool:
+        """Whether the model, a stop string or a number of lines should end the text."""
+        return bool((self.documents and self.pattern is None) or self.stop or self.lines)
+
+    @property
     def ends_itself(self) -> bool:
-        """Whether a stop string or a number of lines should end the text, and no length was given."""
-        return self.length is None and bool(self.stop or self.lines)
+        """Whether the text has an end, and no length was given."""
+        return self.length is None and self.has_end
 
     @property
     def max_length(self) -> int:

@@ -48,7 +48,7 @@ class Automaton:
     """
 
     def __init__(self, expression: str, vocab: Vocab) -> None:
-        self._characters = vocab.characters
+        self._characters = vocab.symbols  # no character matches the boundary
         self._unknown_id = vocab.unknown_id
         self._free: list[list[int]] = [[]]  # transitions from each node without a character
         self._steps: list[list[tuple[Bools, int]]] = [[]]  # and with one character of a mask

@@ -1,5 +1,6 @@
 """Documents: where a text is cut into them, which are copies of others, and which are held out."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -109,12 +110,16 @@ def choose_held_out(hashes: Hashes, lengths: Int64s, fraction: float) -> Bools:
     """Return which documents to hold out [D]: those with the lowest hashes, with about a fraction of the text.
 
     The choice depends on nothing but the documents, equal ones stay together, and a few more documents change it
-    little. At least one is held out, unless it would be more than half of the text.
+    little. Those that exceed the fraction by themselves are not held out. If all do, the shortest is, unless it is more
+    than half of the text.
     """
-    groups, group_of = np.unique(hashes, return_inverse=True)
-    total = np.append(0, np.cumsum(np.bincount(group_of, lengths, minlength=len(groups))))
-    count = int(np.argmin(np.abs(total - fraction * total[-1])))
-    if not count and fraction and len(groups) and total[1] <= _MAX_ONLY * total[-1]:
-        count = 1
-    held_out: Bools = group_of < count
+    groups, group_of = np.unique(hashes, return_inverse=True)  # of equal documents
+    chars = np.bincount(group_of, lengths, minlength=len(groups))
+    wanted = math.ceil(fraction * chars.sum())
+    short = np.flatnonzero(chars <= wanted) if wanted else np.zeros(0, np.intp)
+    total = np.append(0, np.cumsum(chars[short]))
+    chosen = short[: int(np.argmin(np.abs(total - wanted)))]
+    if wanted and not len(chosen) and chars.min() <= _MAX_ONLY * chars.sum():
+        chosen = np.array([np.argmin(chars)])
+    held_out: Bools = np.isin(group_of, chosen)
     return held_out

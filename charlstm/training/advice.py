@@ -30,6 +30,10 @@ _WARM_UP_STEPS = 3  # in which processes start and memory is first touched
 _MEASURED_S = 0.5
 _PROCESS_BYTES = {"numpy": 58_000_000, "numba": 220_000_000}  # Python, NumPy, BLAS; and LLVM
 _MAX_LINES_CHARS = 20_000_000  # part of the text whose lines are compared
+_MIN_LINES = 100  # of a list of posts
+_MAX_BLANK = 0.02  # fraction of its lines
+_SENTENCE, _LONG = 40, 20  # characters; times the median length
+_WRAPPED = 0.6  # of the length of long lines, which four fifths of the lines of wrapped prose reach
 _NOISE = 2.0  # nats, by which losses of single characters differ
 _SIGNIFICANT = 0.005  # fraction of a loss that is more than noise
 _CLOSE = 0.03  # fraction of a loss within which another is about as high
@@ -157,7 +161,7 @@ def _params_per_char(config: Config) -> int:
 
 def repeated_line_fraction(corpus: Corpus) -> float:
     """Return the fraction of the lines of a text that repeat an earlier one. Blank lines do not count."""
-    lines = [line for line in corpus.vocab.decode(corpus.ids[:_MAX_LINES_CHARS]).split("\n") if line.strip()]
+    lines = [line for line in corpus.vocab.decode(corpus.ids[:_MAX_LINES_CHARS], "\n").split("\n") if line.strip()]
     return 1 - len(Counter(lines)) / len(lines) if lines else 0.0
 
 
@@ -169,7 +173,8 @@ def suggest_data_settings(config: Config, vocab: Vocab) -> list[str]:
         vocab: of the corpus as it is read so far.
     """
     found = []
-    rare = np.count_nonzero((vocab.counts < RARE) & (np.arange(len(vocab)) != vocab.unknown_id))
+    kept = [id for id in (vocab.unknown_id, vocab.boundary_id) if id is not None]
+    rare = np.count_nonzero(np.delete(vocab.counts, kept) < RARE)
     share = rare * _params_per_char(config) / _params(config, len(vocab))
     if share > 0.5 and len(vocab) - rare >= 2:
         found.append(
@@ -181,6 +186,24 @@ def suggest_data_settings(config: Config, vocab: Vocab) -> list[str]:
         letter, mark = map(describe, mixed)
         found.append(f"The corpus has both {letter} and {mark}: it mixes Unicode forms; try --normalize NFC")
     return found
+
+
+def suggest_documents(corpus: Corpus) -> list[str]:
+    """Return the suggestion to train on lines as documents, if a corpus without documents looks like a list of posts.
+
+    Most of its lines are then about as long as a sentence or more, next to none are blank, and their lengths differ:
+    those of wrapped prose are nearly all close to the longest, and lines of code or verse are short.
+    """
+    if corpus.starts is not None:
+        return []
+    lengths = np.array([len(line) for line in corpus.vocab.decode(corpus.ids[:_MAX_LINES_CHARS]).split("\n")[:-1]])
+    filled = lengths[lengths > 0]
+    if len(filled) < _MIN_LINES or len(filled) < (1 - _MAX_BLANK) * len(lengths):
+        return []
+    low, median, high = np.quantile(filled, [0.2, 0.5, 0.95])
+    if median < _SENTENCE or high > _LONG * median or low > _WRAPPED * high:
+        return []
+    return [f"Its {len(filled):,} lines look like separate posts; try --documents line"]
 
 
 def assess(run: Run, baselines: Mapping[str, float]) -> str:

@@ -94,7 +94,7 @@ def test_train_has_a_flag_for_every_setting():
 
 def test_plan_has_flags_for_what_settings_depend_on_and_for_how_the_corpus_is_read():
     settings = {flag_of(name) for name in SETTINGS}
-    names = ("encoding", "normalize", "min_count", *LIMITS, "threads", "kernel")
+    names = ("encoding", "normalize", "min_count", "documents", "deduplicate", *LIMITS, "threads", "kernel")
     assert flags_of("plan") & settings == {flag_of(name) for name in names}
 
 

@@ -26,8 +26,6 @@ def request(**values: object) -> SampleRequest:
         ({"each_line": True}, "--each-line needs --prime-file"),
         ({"keep_stop": True}, "--keep-stop needs --stop"),
         ({"keep_stop": True, "lines": 2}, "--keep-stop needs --stop"),
-        ({"max_chars": 9}, "--max-chars needs --stop or --lines"),
-        ({"max_chars": 9, "pattern": "a+"}, "--max-chars needs --stop or --lines"),
         ({"probs": True}, "--probs needs --json"),
         ({"repetition_free": 9}, "--repetition-free needs --repetition-penalty"),
         ({"separator": "#"}, "--separator needs --num or --each-line"),

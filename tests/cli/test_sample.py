@@ -148,6 +148,12 @@ def test_max_chars_counts_the_prime_that_is_printed(flags, longest, directory, h
     assert (max(map(len, texts)) > 4) == bool(flags)
 
 
+@pytest.mark.parametrize("flags", [(), ("--pattern", "a+")])
+def test_max_chars_needs_an_end(flags, refuse):
+    line = refuse("--max-chars", 9, *flags)
+    assert line == "Error: --max-chars needs --stop or --lines, or a model trained on --documents"
+
+
 def test_prime_longer_than_max_chars_is_rejected(refuse):
     line = refuse(*SHORT, "--prime", "3 times 4 is 12")
     assert line == "Error: --prime: its 15 characters exceed --max-chars; raise that, or use --hide-prime"

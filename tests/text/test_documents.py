@@ -216,6 +216,12 @@ def test_one_of_a_few_documents_is_held_out():
     assert np.count_nonzero(choose_held_out(np.arange(3, dtype=np.uint64), np.array([5, 5, 5]), 0.1)) == 1
 
 
+def test_document_that_exceeds_the_fraction_is_left_for_training():
+    for lengths in ([900, *[1] * 100], [*[1] * 100, 900]):
+        held_out = choose_held_out(np.arange(101, dtype=np.uint64), np.array(lengths), 0.05)
+        assert np.count_nonzero(held_out) == 50
+
+
 def test_carry_around_cannot_be_used_with_documents():
     with pytest.raises(UsageError, match="carry_around: cannot be used with documents"):
         Config().replace(documents="line", carry_around=True)
