@@ -12,7 +12,7 @@ _ROUNDS = 6  # even, so that the halves end as they began
 _MIX_1, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _BLOCK = 256  # documents per entry of the index
 _SUMMED = 1 << 20  # documents whose lengths are summed at a time
-_AHEAD = 64  # times the length asked for that is read at once
+_AHEAD = 1 << 13  # characters that each stream reads at once
 
 
 class ShuffledDocuments:
@@ -42,8 +42,8 @@ class ShuffledDocuments:
         skip = firsts[0] - self._firsts[0] if len(firsts) == len(self._firsts) else -1
         is_ahead = 0 <= skip <= len(self._ahead) - length and np.array_equal(firsts - skip, self._firsts)
         if not is_ahead:
-            places = np.arange(_AHEAD * length)
-            self._ahead = np.stack([self._read_stream(first + places) for first in firsts], axis=1)
+            length_ahead = max(_AHEAD, length)
+            self._ahead = np.stack([self._read_stream(int(first), length_ahead) for first in firsts], axis=1)
             self._firsts, skip = firsts.copy(), 0
         return self._ahead[skip : skip + length]
 
@@ -65,16 +65,17 @@ class ShuffledDocuments:
         starts = self._starts[documents]
         return starts, self._starts[documents + 1] - starts
 
-    def _read_stream(self, places: IntArray) -> Ids:
-        """Return the ids at consecutive places; from the end of the epoch on, boundaries."""
+    def _read_stream(self, first: int, length: int) -> Ids:
+        """Return the ids at `length` places from `first` on; from the end of the epoch on, boundaries."""
         end = len(self._ids) - 1
-        inside = np.minimum(places, end - 1)
-        first, last = np.searchsorted(self._index, inside[[0, -1]], "right")
-        starts, lengths = self._locate((first - 1) * _BLOCK, min(last * _BLOCK, len(self._starts) - 1))
-        begins = self._index[first - 1] + np.cumsum(lengths) - lengths  # of each document in the epoch
-        at = np.searchsorted(begins, inside, "right") - 1
-        ids: Ids = self._ids[starts[at] + inside - begins[at]]
-        ids[places >= end] = self._ids[end]
+        last = min(first + length, end)
+        blocks = np.searchsorted(self._index, [first, last - 1], "right")
+        D = len(self._starts) - 1
+        starts, lengths = self._locate(int(blocks[0] - 1) * _BLOCK, min(int(blocks[1]) * _BLOCK, D))
+        ends = self._index[blocks[0] - 1] + np.cumsum(lengths)  # of each document in the epoch
+        counts = np.diff(np.clip(ends, first, last), prepend=first)  # of its characters here
+        ids = np.full(length, self._ids[end])
+        ids[: last - first] = self._ids[np.repeat(starts - ends + lengths, counts) + np.arange(first, last)]
         return ids
 
 
