@@ -86,9 +86,9 @@ def test_completion_offers_commands_and_flags():
     assert complete("charlstm", "sample", "--temp") == ["plain,--temperature", "plain,--temperature-at-start"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sampling.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/sampling.md", "docs/documents.md"])
 def test_commands_of_pages_run(page, workplace, capfd):
-    if page != "README.md":
+    if page == "docs/sampling.md":
         train_tiny_model()
     for command in commands_of(page):
         words = shlex.split(command)[1:]
@@ -129,6 +129,12 @@ def test_examples_of_help_run(name, workplace):
             assert result.exit_code == 0, (example, result.output)
             written = Path(words[words.index("-o") + 1]).read_bytes() if "-o" in words else result.stdout_bytes
         assert written, example
+
+
+def test_python_of_documents_page_runs(workplace, capsys):
+    (block,) = blocks("docs/documents.md", "python")
+    exec(compile(block.replace('time="2m"', "steps=30, hidden_size=16, threads=1"), "documents.md", "exec"), {})
+    assert capsys.readouterr().out.count("Score(") == 30
 
 
 def test_python_of_readme_runs(workplace, monkeypatch, capsys):
