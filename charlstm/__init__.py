@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from charlstm.storage.checkpoint import load_run as load_run
     from charlstm.storage.run import Evaluation as Evaluation
     from charlstm.storage.run import Run as Run
+    from charlstm.text.builder import corpus_from_text as corpus_from_text
     from charlstm.text.corpus import Corpus as Corpus
     from charlstm.text.corpus import Dataset as Dataset
-    from charlstm.text.corpus import corpus_from_text as corpus_from_text
     from charlstm.text.reader import read_corpus as read_corpus
     from charlstm.text.vocab import Vocab as Vocab
     from charlstm.training.loop import Report as Report
@@ -51,7 +51,7 @@ _MODULES = {
     "UsageError": "errors",
     "Vocab": "text.vocab",
     "check": "diagnosis.checks",
-    "corpus_from_text": "text.corpus",
+    "corpus_from_text": "text.builder",
     "load": "storage.checkpoint",
     "load_config": "config.presets",
     "load_run": "storage.checkpoint",

@@ -172,9 +172,10 @@ def score(request: ScoreRequest) -> None:
     """Measure how well a model predicts a text.
 
     Prints the loss in nats and bits per character (lower is better) and the perplexity per character. The recurrent
-    state starts at zero and is not reset between lines or files; the first character is not scored. Characters outside
-    the vocabulary are counted and skipped, or scored as one symbol by a model trained with --min-count. `-` reads
-    standard input. Several files are scored as one text.
+    state starts at zero and is not reset between lines or files; the first character is not scored. A model trained on
+    --documents starts each from zero, and scores its end like a character. Characters outside the vocabulary are
+    counted and skipped, or scored as one symbol by a model trained with --min-count. `-` reads standard input. Several
+    files are scored as one text.
 
     Examples:
     charlstm score model.npz other.txt

@@ -24,7 +24,7 @@ from charlstm.sampling.generate import Prefix, Sample, Sampler, StopDetector
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.sampling.params import DEFAULT_LENGTH, SamplingParams
 from charlstm.storage.atomic import replace_file, temporary_path
-from charlstm.text.corpus import convert_newlines
+from charlstm.text.builder import convert_newlines
 from charlstm.text.normalize import normalize_text
 from charlstm.text.reader import read_corpus
 from charlstm.text.vocab import UnknownCharactersError, Vocab

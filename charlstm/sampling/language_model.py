@@ -18,7 +18,8 @@ from charlstm.network.cores import blas_threads
 from charlstm.network.evaluation import char_losses, eval_streams
 from charlstm.sampling.generate import Prefix, Sampler, read_prime
 from charlstm.sampling.params import SamplingParams
-from charlstm.text.corpus import Corpus, convert_newlines, corpus_from_text
+from charlstm.text.builder import convert_newlines, corpus_from_text
+from charlstm.text.corpus import Corpus
 from charlstm.text.vocab import Vocab
 
 Text = str | Corpus

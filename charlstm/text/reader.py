@@ -16,7 +16,8 @@ import numpy as np
 from charlstm.config.presets import find_bundled
 from charlstm.config.settings import DataConfig
 from charlstm.errors import CharlstmError, UsageError
-from charlstm.text.corpus import Corpus, CorpusBuilder
+from charlstm.text.builder import CorpusBuilder
+from charlstm.text.corpus import Corpus
 from charlstm.text.documents import split_documents
 from charlstm.text.normalize import normalize_pieces
 from charlstm.text.vocab import code_points

@@ -141,7 +141,8 @@ def memory_bytes(config: Config, dataset: Dataset) -> int:
     processes = min(config.train.threads or available_cores(), available_cores())
     V, H, L = len(dataset.vocab), config.model.hidden_size, config.model.num_layers
     weights = (6 + 3 * processes) * _params(config, V)  # gradients, moments, moving average, copies for the products
-    window = _window_chars(config, dataset) * (L * 10 * H + 2 * V)
+    floats = 10 if dataset.documents == "none" else 12  # the state before a step too
+    window = _window_chars(config, dataset) * (L * floats * H + 2 * V)
     code = processes * _PROCESS_BYTES["numba" if config.train.kernel == "numba" else "numpy"]
     return 4 * (weights + window) + dataset.nbytes + code + 20_000_000
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlstm import Corpus, corpus_from_text
-from charlstm.text.corpus import CorpusBuilder, convert_newlines
+from charlstm.text.builder import CorpusBuilder, convert_newlines
 
 
 def text_of(corpus: Corpus) -> str:

@@ -95,7 +95,7 @@ def test_fingerprint_has_a_byte_ff_after_each_document():
 
 
 def test_fingerprint_and_ids_do_not_depend_on_how_the_text_arrives(tmp_path, monkeypatch):
-    monkeypatch.setattr("charlstm.text.corpus._CHUNK", 100)
+    monkeypatch.setattr("charlstm.text.builder._CHUNK", 100)
     monkeypatch.setattr("charlstm.text.reader._CHUNK", 33)
     (tmp_path / "lines.txt").write_text(LINES)
     read, whole = read_corpus(tmp_path / "lines.txt", documents="line"), corpus_from_text(LINES, "line")
