@@ -58,7 +58,7 @@ def _print_text(score: Score, losses: dict[str, float], request: ScoreRequest) -
     unknown = f"; unknown characters{_describe_unknown(score)}" if score.unknown_chars else ""
     print(f"{score.nats_per_char:.4f} nats, {score.bpc:.4f} bits per character, perplexity {score.perplexity:.3f}")
     count = 0 if score.boundaries is None else np.count_nonzero(score.boundaries)
-    documents = f", of which {count:,} are ends of documents" if count else ""
+    documents = f"; document ends included: {count:,}" if count else ""
     print(f"over {score.chars:,} characters{documents}{unknown}")
     known = score.known.mean()
     if known < _MIN_KNOWN:

@@ -7,7 +7,7 @@ from charlstm.arrays import Floats, IntArray
 from charlstm.network.char_lstm import State
 from charlstm.network.compiled import OPTIONS, PANEL, activate, add_product
 from charlstm.network.matmul import aligned
-from charlstm.network.stepper import StepWeights
+from charlstm.network.stepper import StepWeights, reset_at_boundaries
 
 _OUTPUT_MULTIPLE = 4 * PANEL  # columns that the product of one row takes at a time
 
@@ -26,9 +26,7 @@ class CompiledStepper:
         self._b_out = np.pad(weights.b_out, (0, padded - V))
 
     def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:
-        if self._boundary_id is not None:
-            state = state.keep(ids != self._boundary_id)
-        h, c = map(np.ascontiguousarray, state)  # selected streams are not
+        h, c = map(np.ascontiguousarray, reset_at_boundaries(ids, state, self._boundary_id))  # selected streams are not
         after = State(np.empty_like(h), np.empty_like(c))
         _step(ids.astype(np.intp), self._by_id, self._w_h, self._w_x, self._b, h, c, *after)
         return self.logits(after), after

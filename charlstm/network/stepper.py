@@ -52,6 +52,13 @@ class StepWeights(NamedTuple):
         )
 
 
+def reset_at_boundaries(ids: IntArray, state: State, boundary_id: int | None) -> State:
+    """Return the state before ids [B] are read: zero for streams that read the boundary."""
+    if boundary_id is None or boundary_id not in ids:
+        return state
+    return state.keep(ids != boundary_id)
+
+
 class NumpyStepper:
     """The step as NumPy calls; see `Stepper`. The weights of both inputs of a layer are joined."""
 
@@ -67,8 +74,7 @@ class NumpyStepper:
     def step(self, ids: IntArray, state: State) -> tuple[Floats, State]:
         if len(ids) != len(self._z[0]):
             self._use_streams(len(ids))
-        if self._boundary_id is not None:
-            state = state.keep(ids != self._boundary_id)
+        state = reset_at_boundaries(ids, state, self._boundary_id)
         after = State(np.empty_like(state.h), np.empty_like(state.c))
         for layer, (product, z, gates) in enumerate(zip(self._products, self._z, self._gates, strict=True)):
             if layer == 0:

@@ -112,7 +112,7 @@ def test_score_by_document_uses_the_boundaries(posts, here):
     done = here("score", "model.npz", "other.txt", "--by", "document", "--baselines", "posts.txt")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[1] == "over 19 characters, of which 2 are ends of documents"
+    assert lines[1] == "over 19 characters; document ends included: 2"
     assert [line.split(maxsplit=2)[1:] for line in lines[-2:]] == [["8", "1: no dogs\\n"], ["11", "2: the 3 cats\\n"]]
     values = json.loads(here("score", "model.npz", "other.txt", "--by", "document", "--json").stdout)
     assert [part["document"] for part in values["parts"]] == [1, 2]
