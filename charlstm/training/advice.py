@@ -104,7 +104,7 @@ def _recipe(config: Config, width: float, passes: float, chars: int) -> dict[str
     adams_rate = 0.04 * (_REFERENCE.model.hidden_size / width) ** 0.7
     return {
         "hidden_size": COMPILED_MULTIPLE * round(width / COMPILED_MULTIPLE),
-        "dropout": round(min(max(0.05 * (overfitting - 3), 0.0), 0.3), 3),
+        "dropout": round(min(max(0.1 * (overfitting - 5), 0.0), 0.3), 3),
         "dropconnect": round(min(0.06 * overfitting, 0.5), 3),
         "batch_size": B,
         "seq_len": T,

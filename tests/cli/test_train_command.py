@@ -165,7 +165,9 @@ def test_quiet_training_prints_nothing(text_file, here):
 
 def test_short_corpus_reports_smaller_batches(here, tmp_path):
     (tmp_path / "short.txt").write_text("to be or not to be, that is the question\n")
-    done = here("train", "short.txt", "--steps", 2, "--hidden-size", 8, "--threads", 1)
+    done = here(
+        "train", "short.txt", "--steps", 2, "--hidden-size", 8, "--threads", 1, "--batch-size", 24, "--seq-len", 40
+    )
     assert done.returncode == 0
     assert (
         "The corpus is short: using a batch size of 1 and a window length of 36 instead of 24 and 40\n" in done.stderr
