@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from charlstm.arrays import Ids
+from charlstm.text.cleaning import UNCHANGED, Cleaning
 from charlstm.text.vocab import UNKNOWN, Vocab, code_points
 
 _CHUNK = 1 << 20  # characters
@@ -30,6 +31,7 @@ class Dataset:
     val_fraction: float
     normalize: str = "none"  # of the corpus
     min_count: int = 1  # of the corpus
+    cleaning: Cleaning = UNCHANGED  # of the corpus
 
     def __repr__(self) -> str:
         return f"Dataset({len(self.train_ids):,} + {len(self.val_ids):,} characters, {len(self.vocab)} distinct)"
@@ -54,6 +56,8 @@ class Corpus:
     line_endings: frozenset[str] = frozenset()  # of the files
     normalize: str = "none"  # the normalisation form that the text was converted to
     min_count: int = 1  # characters that occur less often have become the unknown character
+    cleaning: Cleaning = UNCHANGED  # what was changed in the text before that
+    notes: tuple[str, ...] = ()  # lines for the user on how the files were read
 
     def __repr__(self) -> str:
         return f"Corpus({len(self.ids):,} characters, {len(self.vocab)} distinct)"
@@ -75,6 +79,7 @@ class Corpus:
             val_fraction,
             self.normalize,
             self.min_count,
+            self.cleaning,
         )
 
     def merge_rare(self, min_count: int) -> "Corpus":

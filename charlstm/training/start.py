@@ -1,5 +1,6 @@
 """The start of a run from Python: reads the corpus and chooses the settings that are not given."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def start(
 
 def _settings_of(corpus: Corpus | Dataset) -> dict[str, Any]:
     """Return the settings that a corpus was made with, which can no longer be chosen."""
-    values: dict[str, Any] = {"normalize": corpus.normalize}
+    values = {"normalize": corpus.normalize, **dataclasses.asdict(corpus.cleaning)}
     if isinstance(corpus, Dataset):
         return values | {"min_count": corpus.min_count, "val_fraction": corpus.val_fraction}
     return values | ({"min_count": corpus.min_count} if corpus.min_count > 1 else {})
