@@ -24,7 +24,10 @@ _BUFFER = 1 << 17  # bytes
 _MAX_RATIO = 200  # of the size after decompression to that before; text rarely exceeds 20
 _ALLOWED = 1 << 28  # bytes that any file may decompress to
 _ALIASES = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".tbz": ".tar.bz2", ".txz": ".tar.xz", ".tzst": ".tar.zst"}
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
+_DAMAGE = (  # NotImplementedError: of an archive of a newer format, as damaged bytes often claim
+    *(EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
+    *(zipfile.BadZipFile, tarfile.TarError, NotImplementedError),
+)
 
 
 class Source(NamedTuple):

@@ -47,7 +47,7 @@ class Corpus:
     """A text as ids.
 
     Line endings are LF: CRLF and lone CR are converted. A byte-order mark is removed. Nothing else is changed, unless
-    `normalize` or `min_count` say so.
+    `cleaning`, `normalize` or `min_count` say so.
     """
 
     vocab: Vocab

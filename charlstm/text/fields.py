@@ -258,6 +258,10 @@ class _Picker:
 
     def pick(self, value: Any) -> Iterator[str]:
         """Yield the texts in the field of a value; none if it lacks the field."""
+        if isinstance(value, dict) and isinstance(text := value.get(self._field), str):  # by far the most frequent case
+            self._found = True
+            yield self._clean(text)
+            return
         if self._field is None and isinstance(value, str):
             yield self._clean(value)
             return
@@ -283,7 +287,7 @@ class _Picker:
         if not text.isascii():
             text, replaced = _SURROGATE.subn("\ufffd", text)
             self._findings.replaced += replaced
-        return convert_newlines(text)
+        return convert_newlines(text) if "\r" in text else text
 
 
 def _reach(value: Any, path: str) -> Iterator[Any]:

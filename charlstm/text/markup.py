@@ -91,6 +91,10 @@ class _Parser(HTMLParser):
             self._write(stripped)
             self._space = text.endswith(" ")
 
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """Skip `<![...>`. The standard library fails on unknown ones."""
+        return self.rawdata.find(">", i) + 1 or -1
+
     def _break(self, tag: str) -> None:
         if self._hidden:
             return

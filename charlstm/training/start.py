@@ -26,7 +26,8 @@ def start(
     `charlstm train`. That measures the speed of this machine for half a second if the run is limited by time.
 
     Args:
-        corpus: a file, or several that are read in order; `@tweets` is a bundled corpus. Or a corpus already read.
+        corpus: a file, a directory, or several that are read in order, as by `read_corpus`; `@tweets` is a bundled
+            corpus. Or a corpus already read.
         config: a configuration, or the name of a preset or a YAML file.
         settings: by name, in place of those of `config`, such as `time="2m"` or `hidden_size=128`.
 

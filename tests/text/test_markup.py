@@ -59,6 +59,7 @@ def test_text_of_html_is_that_of_its_blocks(size):
         ("<pre>a\n\n  b</pre>c", "a\n\n  b\n\nc\n"),
         ("</p>a</div></script>b", "a\nb\n"),
         ("<svg/>a", "a\n"),
+        ("a<![endif]>b<![CDA[c]]>d", "abd\n"),
     ],
 )
 def test_small_pieces_of_html(html, text):
