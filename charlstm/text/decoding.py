@@ -15,10 +15,10 @@ from charlstm.text.vocab import code_points
 
 _CHUNK = 1 << 20  # bytes read at a time
 _SIGNATURES = {
-    b"\x1f\x8b\x08": "gzip data; add the extension .gz to have it decompressed",
-    b"BZh": "bzip2 data; add the extension .bz2 to have it decompressed",
-    b"\xfd7zXZ": "xz data; add the extension .xz to have it decompressed",
-    b"\x28\xb5\x2f\xfd": "Zstandard data; add the extension .zst to have it decompressed",
+    b"\x1f\x8b\x08": "gzip data; add the extension .gz, or decompress it first",
+    b"BZh": "bzip2 data; add the extension .bz2, or decompress it first",
+    b"\xfd7zXZ": "xz data; add the extension .xz, or decompress it first",
+    b"\x28\xb5\x2f\xfd": "Zstandard data; add the extension .zst, or decompress it first",
     b"PK\x03\x04": "a zip archive or an office document; add the extension .zip or .docx, or extract the text first",
     b"\x7fELF": "an executable (ELF), not text",
     b"%PDF": "a PDF; convert it to text first",

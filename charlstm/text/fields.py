@@ -9,17 +9,16 @@ from typing import Any
 
 from charlstm.errors import CharlstmError, UsageError, quote, suggest
 from charlstm.text.corpus import convert_newlines
+from charlstm.text.json_stream import MAX_RECORD, JsonStream, describe_error
 from charlstm.text.stream import Findings
 
 EXPORTS = {  # the field with the text, by the name of a file
     r"tweets?(-part\d+)?\.js": "tweet.full_text",  # X, formerly Twitter
     r"outbox\.json": "orderedItems.object.content",  # Mastodon, in HTML
 }
-_MAX_RECORD = 1 << 26  # characters of a record, or of a JSON file that is not an array
 _SHOWN_NAMES = 20
 _LISTED_FROM = 100  # records whose fields an error lists
 _DELIMITERS = ",;\t"
-_SPACE = re.compile("[ \t\n\r]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -63,7 +62,9 @@ def read_json_lines(pieces: Iterable[str], name: str, field: str | None, finding
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise CharlstmError(f"{name}: line {lines.number:,} is not JSON ({_reason(error)}); is it cut?") from None
+            raise CharlstmError(
+                f"{name}: line {lines.number:,} is not JSON ({describe_error(error)}); is it cut?"
+            ) from None
         yield from picker.pick(value)
     picker.check()
 
@@ -76,7 +77,7 @@ def read_json(pieces: Iterable[str], name: str, field: str | None, findings: Fin
         CharlstmError: it is not JSON, or a value is too long; names the line.
     """
     picker = _Picker(name, field, findings)
-    for value in _JsonStream(pieces, name).values():
+    for value in JsonStream(pieces, name).values():
         yield from picker.pick(value)
     picker.check()
 
@@ -112,10 +113,6 @@ def _unknown_field(name: str, field: str | None, names: Iterable[str]) -> UsageE
     return UsageError(f"{name} has no field {quote(field)}{suggest(field, known)}; it has {shown}", "field")
 
 
-def _reason(error: Exception) -> str:
-    return error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply, or a number is too long"
-
-
 # ---- tables
 
 
@@ -145,8 +142,8 @@ class _Lines:
                 held, length = [], 0
             held.append(rest)
             length += len(rest)
-            if length > _MAX_RECORD:
-                raise CharlstmError(f"{self._name}: line {self.number + 1:,} has over {_MAX_RECORD:,} characters")
+            if length > MAX_RECORD:
+                raise CharlstmError(f"{self._name}: line {self.number + 1:,} has over {MAX_RECORD:,} characters")
         if last := "".join(held):
             yield last
 
@@ -156,7 +153,7 @@ def _split_rows(lines: Iterable[str], delimiter: str, name: str) -> Iterator[tup
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line = rows.line_num + 1
-        limit = csv.field_size_limit(_MAX_RECORD)
+        limit = csv.field_size_limit(MAX_RECORD)
         try:
             row = next(rows, None)
         except csv.Error as error:
@@ -171,80 +168,6 @@ def _split_rows(lines: Iterable[str], delimiter: str, name: str) -> Iterator[tup
 
 
 # ---- JSON
-
-
-class _JsonStream:
-    """The values in a JSON text: the items of an array, or values one after the other. One is in memory at a time."""
-
-    def __init__(self, pieces: Iterable[str], name: str) -> None:
-        self._pieces = iter(pieces)
-        self._name = name
-        self._text, self._at = "", 0
-        self._lines = 0  # before the text
-        self._decoder = json.JSONDecoder()
-
-    def values(self) -> Iterator[Any]:
-        """Yield the values."""
-        while character := self._peek():
-            if character == "[":
-                yield from self._items()
-            else:
-                yield self._decode()
-
-    def _items(self) -> Iterator[Any]:
-        """Yield the items of the array that starts here."""
-        self._at += 1
-        while self._peek() != "]":
-            yield self._decode()
-            if self._peek() == ",":
-                self._at += 1
-            elif self._peek() != "]":
-                raise self._error("expecting a comma or the end of the array", self._at)
-        self._at += 1
-
-    def _peek(self) -> str:
-        """Return the next character that is no space; "" at the end."""
-        while True:
-            match = _SPACE.match(self._text, self._at)
-            assert match is not None
-            self._at = match.end()
-            if self._at < len(self._text) or not self._read():
-                return self._text[self._at : self._at + 1]
-
-    def _decode(self) -> Any:
-        """Return the value that starts here."""
-        failed_at = -1
-        while True:
-            try:
-                value, end = self._decoder.raw_decode(self._text, self._at)
-            except (ValueError, RecursionError) as error:
-                at = getattr(error, "pos", self._at) - self._at  # the same again: not for lack of text
-                goes_on = _reason(error).startswith("Unterminated") or at != failed_at
-                if not (goes_on and self._read()):
-                    raise self._error(_reason(error), self._at + at) from None
-                failed_at = at
-                continue
-            if end == len(self._text) and isinstance(value, int | float) and self._read():
-                continue  # the number may have more digits
-            self._at = end
-            return value
-
-    def _read(self) -> bool:
-        """Read at least as much as there is left; return whether there was any more."""
-        left = self._text[self._at :]
-        if len(left) > _MAX_RECORD:
-            raise self._error(f"a value of over {_MAX_RECORD:,} characters; convert the file to JSON lines", self._at)
-        added, length = [], 0
-        while length <= len(left) and (piece := next(self._pieces, None)) is not None:
-            added.append(piece)
-            length += len(piece)
-        self._lines += self._text.count("\n", 0, self._at)
-        self._text, self._at = "".join([left, *added]), 0
-        return length > 0
-
-    def _error(self, reason: str, at: int) -> CharlstmError:
-        line = self._lines + self._text.count("\n", 0, at) + 1
-        return CharlstmError(f"{self._name}: not valid JSON at line {line:,} ({reason})")
 
 
 class _Picker:

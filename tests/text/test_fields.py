@@ -7,7 +7,7 @@ import pytest
 
 from charlstm import CharlstmError, UsageError, read_corpus
 from charlstm.config.settings import DataConfig
-from charlstm.text import fields
+from charlstm.text import fields, json_stream
 from charlstm.text.reader import read_pieces
 from charlstm.text.stream import End, Findings
 
@@ -102,14 +102,14 @@ def test_table_without_a_field_is_refused_with_its_fields(refuse, read):
     ("rows", "line"), [('1,one\n2,"two\n3,three\n', 3), ('1,"a\nb"\n2,"two" more\n', 4), ('1,one\n2,"' + "x" * 300, 3)]
 )
 def test_quote_that_is_never_closed_is_refused_with_its_line(rows, line, refuse, monkeypatch):
-    monkeypatch.setattr(fields, "_MAX_RECORD", 200)
+    monkeypatch.setattr(fields, "MAX_RECORD", 200)
     limit = csv.field_size_limit()
     refuse("a.csv", f"id,text\n{rows}", rf"a\.csv: .*line {line}\b")
     assert csv.field_size_limit() == limit
 
 
 def test_quote_that_swallows_a_large_file_is_refused(refuse, monkeypatch):
-    monkeypatch.setattr(fields, "_MAX_RECORD", 2000)
+    monkeypatch.setattr(fields, "MAX_RECORD", 2000)
     refuse(
         "a.csv",
         'id,text\n1,one\n2,"two\n' + "3,three\n" * 1000,
@@ -206,7 +206,8 @@ def test_mistake_in_large_json_is_found_without_reading_on(monkeypatch):
 
 
 def test_json_value_that_is_too_long_is_refused(refuse, monkeypatch):
-    monkeypatch.setattr(fields, "_MAX_RECORD", 1000)
+    monkeypatch.setattr(fields, "MAX_RECORD", 1000)
+    monkeypatch.setattr(json_stream, "MAX_RECORD", 1000)
     monkeypatch.setattr("charlstm.text.decoding._CHUNK", 100)
     refuse(
         "a.json",
