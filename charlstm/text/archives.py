@@ -7,6 +7,7 @@ import lzma
 import os
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -24,10 +25,8 @@ _BUFFER = 1 << 17  # bytes
 _MAX_RATIO = 200  # of the size after decompression to that before; text rarely exceeds 20
 _ALLOWED = 1 << 28  # bytes that any file may decompress to
 _ALIASES = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".tbz": ".tar.bz2", ".txz": ".tar.xz", ".tzst": ".tar.zst"}
-_DAMAGE = (  # NotImplementedError: of an archive of a newer format, as damaged bytes often claim
-    *(EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
-    *(zipfile.BadZipFile, tarfile.TarError, NotImplementedError),
-)
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
+DAMAGED_ARCHIVE = (*_DAMAGE, NotImplementedError, ValueError, OverflowError, struct.error)  # all from invalid headers
 
 
 class Source(NamedTuple):
@@ -155,7 +154,9 @@ def unpack(
     if archived:
         raise CharlstmError(f"{name} is an archive within an archive; extract it first")
     for path, member in members(name, file, listing):
-        yield from unpack(path, _check(member, path, budget, _DAMAGE), budget, listing, listed=True, archived=True)
+        yield from unpack(
+            path, _check(member, path, budget, DAMAGED_ARCHIVE), budget, listing, listed=True, archived=True
+        )
 
 
 def suffix_of(name: str) -> str:
@@ -207,7 +208,7 @@ def _zip_members(name: str, file: BinaryIO, listing: Listing) -> Iterator[tuple[
     """Yield the members of a zip archive in natural order."""
     if not file.seekable():
         raise CharlstmError(f"{name}: a zip archive can only be read from a file of its own; extract it first")
-    with errors_of(name), zipfile.ZipFile(file) as archive:
+    with errors_of(name, DAMAGED_ARCHIVE), zipfile.ZipFile(file) as archive:
         for info in sorted(archive.infolist(), key=lambda info: natural_key(info.filename)):
             path = _check_path(info.filename, name)
             if info.is_dir():
@@ -227,7 +228,10 @@ def _zip_members(name: str, file: BinaryIO, listing: Listing) -> Iterator[tuple[
 
 def _tar_members(name: str, file: BinaryIO, listing: Listing) -> Iterator[tuple[str, BinaryIO]]:
     """Yield the members of a tar archive in its own order, as it is read only once."""
-    with errors_of(name), tarfile.open(fileobj=file, mode="r|", tarinfo=_StrictTarInfo, bufsize=_BUFFER) as archive:
+    with (
+        errors_of(name, DAMAGED_ARCHIVE),
+        tarfile.open(fileobj=file, mode="r|", tarinfo=_StrictTarInfo, bufsize=_BUFFER) as archive,
+    ):
         for info in archive:
             archive.members.clear()  # type: ignore[attr-defined]  # the list grows otherwise
             path = _check_path(info.name, name)

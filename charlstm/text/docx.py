@@ -2,13 +2,12 @@
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 from xml.parsers import expat
 
 from charlstm.errors import CharlstmError
-from charlstm.text.archives import Budget, errors_of
+from charlstm.text.archives import DAMAGED_ARCHIVE, Budget
 
 _CHUNK = 1 << 18  # bytes
 _MAX_SIZE = 1 << 28  # bytes of a document that is read from an archive
@@ -34,18 +33,14 @@ def read_docx(file: BinaryIO, name: str) -> Iterator[str]:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     try:
-        with (
-            errors_of(name, (EOFError, zlib.error)),
-            zipfile.ZipFile(file) as archive,
-            archive.open(_DOCUMENT) as document,
-        ):
+        with zipfile.ZipFile(file) as archive, archive.open(_DOCUMENT) as document:
             budget = Budget(name, size)
             parser = _Parser()
             while data := document.read(_CHUNK):
                 budget.spend(len(data))
                 yield parser.parse(data)
             yield parser.parse(b"", final=True)
-    except (KeyError, NotImplementedError, RuntimeError, expat.ExpatError, zipfile.BadZipFile) as error:
+    except (KeyError, RuntimeError, expat.ExpatError, *DAMAGED_ARCHIVE) as error:
         raise CharlstmError(f"{name} is not a Word document, or is damaged ({error}); convert it to text") from None
 
 
