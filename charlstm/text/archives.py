@@ -214,7 +214,7 @@ def _zip_members(name: str, file: BinaryIO, listing: Listing) -> Iterator[tuple[
             if info.is_dir():
                 continue
             if stat.S_ISLNK(info.external_attr >> 16):
-                listing.skip("links")
+                listing.skip("linked")
             elif not listing.hides(info.filename) and listing.takes(info.filename):
                 if info.flag_bits & 1:
                     raise CharlstmError(f"{path} is encrypted; extract it first")
@@ -238,7 +238,7 @@ def _tar_members(name: str, file: BinaryIO, listing: Listing) -> Iterator[tuple[
             if info.isdir():
                 continue
             if not info.isreg():
-                listing.skip("links" if info.issym() or info.islnk() else "special files")
+                listing.skip("linked" if info.issym() or info.islnk() else "special")
             elif not listing.hides(info.name.removeprefix("./")) and listing.takes(info.name.removeprefix("./")):
                 member = archive.extractfile(info)
                 assert member is not None

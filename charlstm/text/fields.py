@@ -34,6 +34,8 @@ def read_table(pieces: Iterable[str], name: str, field: str | None) -> Iterator[
     delimiter = max(_DELIMITERS, key=first.count)
     rows = _split_rows(chain([first], lines), delimiter, name)
     _, header = next(rows, (1, []))
+    if not header:
+        return
     if field is None or field not in header:
         raise _unknown_field(name, field, header)
     column = header.index(field)

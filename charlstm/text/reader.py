@@ -58,7 +58,16 @@ def read_corpus(
         CharlstmError: a file is empty or damaged, or is not text in that encoding; names the line.
     """
     names = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    data = DataConfig(encoding=encoding, normalize=normalize, include=include, field=field, raw=raw)  # checks them
+    data = DataConfig(  # checks them
+        encoding=encoding,
+        include=include,
+        field=field,
+        raw=raw,
+        unescape_html=unescape_html,
+        strip_urls=strip_urls,
+        lowercase=lowercase,
+        normalize=normalize,
+    )
     cleaning, findings = Cleaning(unescape_html, strip_urls, lowercase), Findings()
     builder = CorpusBuilder(normalize)
     for block in _join(clean_pieces(read_pieces(names, data, findings), cleaning, normalize)):

@@ -128,11 +128,11 @@ def _walk(root: str, listing: Listing) -> list[str]:
                 mode = os.stat(os.path.join(root, path)).st_mode
             if not stat.S_ISDIR(mode):
                 if not stat.S_ISREG(mode):
-                    listing.skip("special files")
+                    listing.skip("special")
                 elif listing.takes(path):
                     found.append(path)
             elif (identity := _identity(os.path.join(root, path))) in seen:
-                listing.skip("links to a directory that is read anyway")
+                listing.skip("already read")
             else:
                 seen.add(identity)
                 directories.append(f"{path}/")

@@ -122,6 +122,14 @@ def test_row_of_another_length_is_refused_with_its_line(row, refuse):
     refuse("a.csv", f"id,text\n1,one\n{row}\n", rf"the row at line 3 has {row.count(',') + 1} fields, and the header 2")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", ""), ("a.csv", "id,text\n"), ("a.jsonl", ""), ("a.json", "[]"), ("a.jsonl", '{"text": ""}\n')],
+)
+def test_file_without_records_is_refused_as_empty(name, content, refuse):
+    refuse(name, content, rf"{name} is empty$")
+
+
 def test_long_fields_are_read(read):
     assert read("a.csv", f"id,text\n1,{'x' * 200_000}\n") == "x" * 200_000 + "\n"
 
