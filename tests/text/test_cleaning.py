@@ -27,7 +27,7 @@ def test_pieces_give_the_changed_text_of_the_whole(form, pieces):
 def test_records_and_files_are_changed_on_their_own(end):
     pieces = [Piece("e", end), Piece("\u0301")]
     assert "".join(text for text, _ in clean_pieces(pieces, Cleaning(), "NFC")) == "e\u0301"
-    assert next(clean_pieces(pieces, Cleaning(), "NFC")).end is end
+    assert next(iter(clean_pieces(pieces, Cleaning(), "NFC"))).end is end
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,12 @@ def test_records_and_files_are_changed_on_their_own(end):
 )
 def test_web_addresses_are_removed_with_the_space_before_them(text, changed):
     assert clean_text(text, Cleaning(strip_urls=True)) == changed
+
+
+def test_marks_after_an_address_are_composed_in_pieces_too():
+    pieces = map(Piece, ["ae", " https://x.org\u0301 aΣ", " https://x.org", "é"])
+    changed = "".join(text for text, _ in clean_pieces(pieces, ALL, "NFC"))
+    assert changed == "aé aσé"
 
 
 def test_character_references_are_replaced_once():
