@@ -262,5 +262,5 @@ def _check_path(member: str, name: str) -> str:
     """Return the name of a member for messages, unless it points outside the archive."""
     path = PurePosixPath(member.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", member):
-        raise CharlstmError(f"{name} has a member that points outside the archive: {member}; make it anew")
+        raise CharlstmError(f"{name} has a member that points outside the archive: {member}; recreate the archive")
     return f"{name}/{member.removeprefix('./')}"
