@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -107,20 +108,17 @@ def _check(file: BinaryIO, name: str, budget: Budget, damage: tuple[type[Excepti
     return cast(BinaryIO, io.BufferedReader(_Checked(file, name, budget, damage), _BUFFER))
 
 
-class errors_of:  # noqa: N801
-    """A context that turns the errors of reading a file into our own."""
-
-    def __init__(self, name: str, damage: tuple[type[Exception], ...] = _DAMAGE) -> None:
-        self._name, self._damage = name, damage
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, self._damage) or (isinstance(error, OSError) and error.errno is None):  # from bz2
-            raise CharlstmError(f"{self._name}: the compressed data is damaged ({error})") from None
-        if isinstance(error, OSError):
-            raise UsageError(f"{self._name}: {error.strerror}") from None
+@contextmanager
+def errors_of(name: str, damage: tuple[type[Exception], ...] = _DAMAGE) -> Iterator[None]:
+    """Turn the errors of reading a file into our own, which name it."""
+    try:
+        yield
+    except damage as error:
+        raise CharlstmError(f"{name}: the compressed data is damaged ({error})") from None
+    except OSError as error:
+        if error.errno is None:  # from bz2
+            raise CharlstmError(f"{name}: the compressed data is damaged ({error})") from None
+        raise UsageError(f"{name}: {error.strerror}") from None
 
 
 def unpack(
