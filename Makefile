@@ -36,7 +36,7 @@ coverage: .venv/dev  ## run the fast tests, and check that they cover 97 % of li
 floors:  ## run the fast tests with the oldest dependencies that setup.cfg allows
 	rm -rf .venv-floors && $(PYTHON) -m venv .venv-floors
 	sed -n '/^install_requires/,/^$$/s/>=/==/p' setup.cfg > .venv-floors/requirements.txt
-	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt $$(sed -n '/^fast =/,/^dev =/s/>=/==/p' setup.cfg) pytest pytest-timeout pytest-xdist hypothesis matplotlib
+	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt $$(sed -n '/^fast =/,/^dev =/s/>=/==/p' setup.cfg) pytest pytest-timeout pytest-xdist hypothesis matplotlib python-docx charset-normalizer backports.zstd
 	.venv-floors/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	.venv-floors/bin/python -m pytest -q -n auto --dist worksteal -m "not slow" --ignore tests/network/test_parity.py
 	rm -rf .venv-floors

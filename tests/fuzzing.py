@@ -13,6 +13,7 @@ import lzma
 import os
 import random
 import sys
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -205,20 +206,53 @@ def mutate_settings(folder: Path, trials: int, seed: int = 0) -> int:
 
 
 def mutate_corpora(folder: Path, trials: int, seed: int = 0) -> int:
-    """Read mutated texts, plain and compressed. They are read as Python reads them, or give one error."""
+    """Read mutated texts, archives, tables, JSON and markup. Texts are read as Python reads them, or give one error."""
     rng = random.Random(seed)
     text = "It was a bright cold day,\r\nçà et là 🌙\u2028 – e\u0301\r".encode()
     files = {"a.txt": text, "a.gz": gzip.compress(text), "a.bz2": bz2.compress(text), "a.xz": lzma.compress(text)}
+    files |= _other_corpora(text)
     for _ in range(trials):
         name = rng.choice(("a.txt", *files))
         (folder / name).write_bytes(mutate(files[name], rng))
-        encoding = rng.choice(("utf-8", "utf-8", "utf-16", "cp1252", "shift_jis", "utf-7", "idna", "punycode"))
+        encoding = rng.choice(
+            ("auto", "auto", "utf-8", "utf-8", "utf-16", "cp1252", "shift_jis", "utf-7", "idna", "punycode")
+        )
         with contextlib.suppress(CharlstmError):
-            corpus = read_corpus(str(folder / name), encoding)
-            if name == "a.txt":
+            field = "text" if name in _WITH_FIELDS else None
+            corpus = read_corpus(str(folder / name), encoding, field=field)
+            if name == "a.txt" and encoding != "auto":
                 expected = (folder / name).read_bytes().decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
                 assert corpus.vocab.decode(corpus.ids) == expected.removeprefix("\ufeff"), encoding
     return trials
+
+
+_WITH_FIELDS = ("a.csv", "a.jsonl", "a.json")
+
+
+def _other_corpora(text: bytes) -> dict[str, bytes]:
+    """Return corpora of other kinds."""
+    a_zip, a_tar, a_docx = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(a_zip, "w", zipfile.ZIP_DEFLATED) as archive, tarfile.open(fileobj=a_tar, mode="w") as tape:
+        for name in ("a.txt", "é/b.txt", "l" * 120):
+            archive.writestr(name, text)
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tape.addfile(member, io.BytesIO(text))
+    word = "xmlns:w='http://schemas.openxmlformats.org/wordprocessingml/2006/main'"
+    with zipfile.ZipFile(a_docx, "w") as archive:
+        archive.writestr("word/document.xml", f"<w:document {word}><w:p><w:t>text</w:t><w:tab/></w:p></w:document>")
+    return {
+        "a.zip": a_zip.getvalue(),
+        "a.tar": a_tar.getvalue(),
+        "a.tgz": gzip.compress(a_tar.getvalue()),
+        "a.docx": a_docx.getvalue(),
+        "a.csv": b'id,text\n1,"a ""b"" c"\n2,"x\ny"\n',
+        "a.jsonl": b'{"text": "\\ud83d\\ude42"}\n{"text": [1, 2.5e3, null, true]}\n',
+        "a.json": b'[{"text": "\\ud83d\\ude42"}, {"text": [1, 2.5e3, null, true]}]',
+        "tweets.js": b'window.YTD.tweets.part0 = [{"tweet": {"full_text": "text"}}]',
+        "outbox.json": b'{"orderedItems": [{"object": {"content": "<p>text</p>"}}]}',
+        "a.html": b"<html><head><title>x</title><body><p>a &amp; b<br/><!-- c --><![CDATA[x]]><pre> y </pre>",
+    }
 
 
 def random_command_lines(folder: Path, trials: int, seed: int = 0) -> int:

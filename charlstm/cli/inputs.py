@@ -2,15 +2,21 @@
 
 import re
 import threading
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
 from charlstm.cli.output import say
+from charlstm.config.settings import DataConfig
 from charlstm.errors import UsageError
 from charlstm.network.dispatch import choose_kernel
 from charlstm.storage.checkpoint import load_run
 from charlstm.storage.run import Run
+from charlstm.text.cleaning import Cleaning, clean_text
+from charlstm.text.corpus import Corpus
+from charlstm.text.reader import read_corpus
 
 QUIET = np.errstate(over="ignore", invalid="ignore")  # overflowing weights are reported as one error, not as warnings
 _LARGE_JOB = 1_000_000  # characters: some ten seconds
@@ -45,9 +51,27 @@ def suggest_numba(kernel: str, chars: int) -> None:
         say(f"--kernel numba makes this faster{install}; its results differ from NumPy's in the last digits")
 
 
-def reading_of(run: Run, encoding: str | None) -> dict[str, str]:
-    """Return the settings of `read_corpus`: those of the run, unless another encoding is given."""
-    return run.config.data.reading | ({} if encoding is None else {"encoding": encoding})
+def reading_of(run: Run, **given: Any) -> dict[str, Any]:
+    """Return the settings of `read_corpus`: those of the run, except for those given that are not None."""
+    reading = run.config.data.reading | {name: value for name, value in given.items() if value is not None}
+    if given.get("field") is not None and given.get("raw") is None:
+        reading["raw"] = False
+    elif given.get("raw") and given.get("field") is None:
+        reading["field"] = None
+    return reading
+
+
+def read_texts(paths: str | Sequence[str], reading: Mapping[str, Any], *, quiet: bool = False) -> Corpus:
+    """Read texts as a corpus, and tell what was found, such as encodings and skipped files."""
+    corpus = read_corpus(paths, **reading)
+    for note in () if quiet else corpus.notes:
+        say(note)
+    return corpus
+
+
+def clean_typed(text: str, data: DataConfig) -> str:
+    """Return a text that was typed, changed as the corpus was."""
+    return clean_text(text, Cleaning(data.unescape_html, data.strip_urls, data.lowercase), data.normalize)
 
 
 def check_stdin_once(*paths: str | None) -> None:

@@ -19,7 +19,7 @@ from charlstm.cli.options import request_options, setting_options
 from charlstm.cli.requests import PlayRequest, SampleRequest, ScoreRequest, TrainRequest, is_model
 from charlstm.cli.signals import StoppedError
 from charlstm.config.kinds import flag_of
-from charlstm.config.settings import LIMITS
+from charlstm.config.settings import DATA_SETTINGS, LIMITS
 from charlstm.errors import CharlstmError, UsageError, printable, shorten
 
 _Request = TypeVar("_Request", SampleRequest, PlayRequest, ScoreRequest)
@@ -78,10 +78,11 @@ def cli(ctx: click.Context) -> None:
 @request_options(TrainRequest)
 @setting_options()
 def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) -> int:
-    """Train a model on one or more text files, read in order.
+    """Train a model on one or more texts, read in order.
 
-    `-` reads standard input, `@tweets` is a bundled corpus, and .gz, .bz2 and .xz files are decompressed. Ctrl-C saves
-    the run and stops it; --resume continues it.
+    A text is a file, a directory, `-` for standard input, or `@tweets`, a bundled corpus. Compressed files and archives
+    are unpacked, .html and .docx files read as text, and tables and JSON with --field. docs/corpora.md has the details.
+    Ctrl-C saves the run and stops it; --resume continues it.
 
     Without -c, the settings whose default is auto are chosen to suit the corpus and the time limit; `charlstm plan`
     shows their values.
@@ -89,6 +90,8 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
     Examples:
     charlstm train corpus.txt
     charlstm train corpus.txt --time 10m --hidden-size 512 --dropout 0.2
+    charlstm train letters/ --include '*.md' --include '*.txt'
+    charlstm train posts.csv --field text --strip-urls
     charlstm train @tweets -c tweets -o tweets.npz
     charlstm train corpus.txt --resume
     """
@@ -99,7 +102,7 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
 
 @cli.command()
 @click.argument("corpus", nargs=-1, required=True)
-@setting_options("encoding", "normalize", "min_count", "documents", "deduplicate", *LIMITS, "threads", "kernel")
+@setting_options(*DATA_SETTINGS, *LIMITS, "threads", "kernel")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     """Describe a corpus, suggest settings, and estimate time and memory.
@@ -137,6 +140,8 @@ def sample(request: SampleRequest, model: str | None) -> None:
     charlstm sample --no-copy 20 --corpus corpus.txt --cite
     charlstm sample --prime-file other.txt --encoding cp1252 --hide-prime
     charlstm sample --prime-file other.txt --each-line -n 40
+    charlstm sample --no-copy 20 --corpus posts.csv --field text
+    charlstm sample --prime-file page.html --raw --unknown skip
     charlstm sample --num 64 --kernel numba -o many.txt
     charlstm sample --prime "Çà était" --unknown nearest
     charlstm sample --num 64 --json --probs -o texts.jsonl
@@ -185,6 +190,8 @@ def score(request: ScoreRequest) -> None:
     charlstm score other.txt --highlight --color always
     charlstm score other.txt --kernel numba
     charlstm score other.txt --encoding cp1252 --baselines corpus.txt
+    charlstm score posts.csv --field text
+    charlstm score letters/ --include '*.txt' --raw
     """
     from charlstm.cli.score import print_score
 

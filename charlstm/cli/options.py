@@ -144,6 +144,8 @@ def _option(
     if not kind.metavar and not setting.switch:
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     type_ = type_ or (KindType(kind) if kind.metavar else None)
+    if setting.joined:
+        attributes |= {"multiple": True, "callback": lambda ctx, param, values: ",".join(values) or None}
     names = [*([setting.short] if setting.short else []), flag, setting.name]
     return click.option(*names, type=type_, cls=cls, setting=setting, **attributes)
 

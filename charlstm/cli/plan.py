@@ -4,12 +4,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from charlstm.cli.inputs import read_texts
 from charlstm.cli.output import as_json, format_settings
-from charlstm.config.kinds import flag_of
-from charlstm.config.settings import Config
+from charlstm.config.kinds import as_flag
+from charlstm.config.settings import SETTINGS, Config
 from charlstm.errors import printable
 from charlstm.text.corpus import Corpus, Dataset
-from charlstm.text.reader import read_corpus
 from charlstm.training.advice import (
     RARE,
     advise,
@@ -29,7 +29,7 @@ _SHOWN_RARE = 20
 def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> None:
     """Print a description of a corpus and how to train on it."""
     config = Config().replace(**flags)
-    corpus = read_corpus(paths, **config.data.reading)
+    corpus = read_texts(paths, config.data.reading)
     dataset = corpus.prepare(config.data)
     settings = advise(dataset, flags)
     config = config.replace(**settings)
@@ -48,15 +48,9 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
     print(f"speed       {values['chars_per_s']:,.0f} characters/s on this machine")
     print(f"time        {values['seconds']:,.0f} s, {values['epochs']:,.1f} epochs")
     print(f"memory      {values['memory_mb']:,.0f} MB; model file {values['file_mb']:.1f} MB")
-    limits = [part for name, value in flags.items() for part in _format_flag(name, value, config)]
+    given = [word for name in flags for word in as_flag(SETTINGS[name], config.format()[name])]
     print("To train with these settings:")
-    print(f"    {printable(shlex.join(['charlstm', 'train', *paths, *limits]))}")
-
-
-def _format_flag(name: str, value: Any, config: Config) -> list[str]:
-    if isinstance(value, bool):
-        return [flag_of(name if value else f"no_{name}")]
-    return [flag_of(name), config.format()[name]]
+    print(f"    {printable(shlex.join(['charlstm', 'train', *paths, *given]))}")
 
 
 def _print_corpus(values: Mapping[str, Any]) -> None:

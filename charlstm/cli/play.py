@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from charlstm.cli.inputs import QUIET, load_checkpoint, unescape
+from charlstm.cli.inputs import QUIET, clean_typed, load_checkpoint, unescape
 from charlstm.cli.output import say
 from charlstm.cli.requests import PlayRequest
 from charlstm.config.kinds import settings_of
@@ -16,7 +16,6 @@ from charlstm.errors import UsageError, quote
 from charlstm.network.cores import blas_threads
 from charlstm.sampling.generate import Prefix, StopDetector
 from charlstm.sampling.params import SamplingParams
-from charlstm.text.normalize import normalize_text
 from charlstm.text.vocab import UnknownCharactersError
 
 _HELP = """Your text is added to the story, and the model continues it; press Enter on an empty line to let it
@@ -44,7 +43,7 @@ class _Story:
 
     def __init__(self, request: PlayRequest) -> None:
         run = load_checkpoint(request.checkpoint)
-        model, self._form = run.model, run.config.data.normalize
+        model, self._data = run.model, run.config.data
         self._model, self._rng = model, np.random.default_rng(request.seed)
         self._params = SamplingParams(length=request.length, temperature=request.temperature, keep_stop=True)
         self._turns = [_Turn("", "", model.read())]
@@ -52,7 +51,7 @@ class _Story:
 
     def add_turn(self, typed: str) -> None:
         """Add what was typed, and write and show the continuation."""
-        typed = normalize_text(typed, self._form)
+        typed = clean_typed(typed, self._data)
         prefix = self._turns[-1].prefix.extend(typed)
         written, detector = "", StopDetector(self._params)
         with blas_threads(1), suppress(KeyboardInterrupt):  # which ends the turn
@@ -81,7 +80,7 @@ class _Story:
         elif name == "length":
             self._set(length=_KINDS["length"].parse(value))
         elif name == "stop":
-            self._set(stop=(normalize_text(unescape(value), self._form),) if value else ())
+            self._set(stop=(clean_typed(unescape(value), self._data),) if value else ())
         elif name == "story":
             sys.stdout.write(self._text() + "\n")
         elif name == "save":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charlstm.config.kinds import (
+    boolean,
     check_settings,
     flag_of,
     integer,
@@ -35,10 +36,12 @@ _SAMPLE_NEEDS = {
     "corpus": ("no_copy", "cite"),
     "each_line": ("prime_file",),
     "encoding": ("corpus", "prime_file"),
+    "field": ("corpus", "prime_file"),
     "hide_prime": ("prime", "prime_file"),
     "keep_stop": ("stop",),
     "no_copy": ("corpus",),
     "probs": ("as_json",),
+    "raw": ("corpus", "prime_file"),
     "repetition_free": ("repetition_penalty",),
     "separator": ("num", "each_line"),
 }
@@ -127,6 +130,10 @@ class SampleRequest:
         "Encoding of --corpus and --prime-file. Defaults to the encoding used in training.",
         group="Prime",
     )
+    field: str | None = setting(
+        None, name("NAME"), "Field with the text in these files, if it is not the one used in training.", group="Prime"
+    )
+    raw: bool | None = setting(None, boolean(), "Read tables, JSON and HTML as they are.", group="Prime")
     output: str | None = setting(
         None, name(), "Write to this file instead of standard output.", short="-o", group="Output"
     )
@@ -186,6 +193,17 @@ class ScoreRequest:
     encoding: str | None = setting(
         None, ENCODINGS, "Encoding of the files. Defaults to that used in training.", group="Corpus"
     )
+    include: str | None = setting(
+        None,
+        name("PATTERN"),
+        "In directories and archives, read only the files that match this pattern. Can be repeated.",
+        group="Corpus",
+        joined=True,
+    )
+    field: str | None = setting(
+        None, name("NAME"), "Field with the text in tables and JSON. Defaults to that used in training.", group="Corpus"
+    )
+    raw: bool | None = setting(None, boolean(), "Read tables, JSON and HTML as they are.", group="Corpus")
     baselines: str | None = setting(
         None,
         name("CORPUS"),

@@ -13,10 +13,20 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, reading_of, suggest_numba, unescape
+from charlstm.cli.inputs import (
+    QUIET,
+    check_stdin_once,
+    clean_typed,
+    load_checkpoint,
+    read_texts,
+    reading_of,
+    suggest_numba,
+    unescape,
+)
 from charlstm.cli.requests import SampleRequest
 from charlstm.cli.signals import as_exits
 from charlstm.cli.writer import MAX_REDRAWS, Draw, TextWriter, shown_prime
+from charlstm.config.settings import DataConfig
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.cores import blas_threads
 from charlstm.sampling.beam import beam_search
@@ -25,8 +35,6 @@ from charlstm.sampling.language_model import LanguageModel
 from charlstm.sampling.params import DEFAULT_LENGTH, SamplingParams
 from charlstm.storage.atomic import replace_file, temporary_path
 from charlstm.text.builder import convert_newlines
-from charlstm.text.normalize import normalize_text
-from charlstm.text.reader import read_corpus
 from charlstm.text.vocab import UnknownCharactersError, Vocab
 
 _BATCH_SIZE = 64  # texts generated side by side
@@ -38,13 +46,13 @@ def write_samples(request: SampleRequest) -> None:
     """Write one text while it is generated, or several in order."""
     check_stdin_once(request.prime, request.prime_file, request.corpus)
     run = load_checkpoint(request.checkpoint, request.kernel)
-    model, reading = run.model, reading_of(run, request.encoding)
+    model, reading = run.model, reading_of(run, encoding=request.encoding, field=request.field, raw=request.raw)
     request = _prepare_request(request, run.config.data.documents)
-    source = None if request.corpus is None else read_corpus(request.corpus, **reading)
+    source = None if request.corpus is None else read_texts(request.corpus, reading)
     reading["documents"] = "none"  # of primes
-    params = _prepare_params(request, reading["normalize"])
+    params = _prepare_params(request, run.config.data)
     sampler = model.sampler(params, source)
-    primes = _read_primes(model.vocab, request, reading)
+    primes = _read_primes(model.vocab, request, reading, run.config.data)
     if not params.ends_itself:
         suggest_numba(request.kernel, params.max_length * len(primes) * request.num * request.best_of)
     with blas_threads(1), _open_output(request) as file:
@@ -71,9 +79,9 @@ def _prepare_request(request: SampleRequest, documents: str) -> SampleRequest:
     return replace(request, params=params, separator=separator)
 
 
-def _prepare_params(request: SampleRequest, form: str) -> SamplingParams:
-    """Return the sampling parameters, with normalised stop strings and the length that the request needs."""
-    params = replace(request.params, stop=tuple(normalize_text(unescape(text), form) for text in request.params.stop))
+def _prepare_params(request: SampleRequest, data: DataConfig) -> SamplingParams:
+    """Return the sampling parameters, with stop strings as in the corpus and the length that the request needs."""
+    params = replace(request.params, stop=tuple(clean_typed(unescape(text), data) for text in request.params.stop))
     if request.max_chars:
         return replace(params, length=request.max_chars + max(map(len, params.stop), default=0))
     if request.beam and params.length is None:  # it often repeats itself without end
@@ -160,14 +168,13 @@ def _open_output(request: SampleRequest) -> Iterator[TextIO]:
 # ---- the primes
 
 
-def _read_primes(vocab: Vocab, request: SampleRequest, reading: Mapping[str, str]) -> list[str]:
+def _read_primes(vocab: Vocab, request: SampleRequest, reading: Mapping[str, Any], data: DataConfig) -> list[str]:
     """Return the texts to continue, in characters of the vocabulary."""
     argument = "prime" if request.prime_file is None else "prime_file"
     if request.prime_file is not None:
         text = _read_file(request.prime_file, reading)
     else:
-        text = convert_newlines(_read_stdin() if request.prime == "-" else request.prime)
-    text = normalize_text(text, reading["normalize"])
+        text = clean_typed(convert_newlines(_read_stdin() if request.prime == "-" else request.prime), data)
     lines = text.removesuffix("\n").split("\n") if request.each_line else [text]
     primes = []
     for n, line in enumerate(lines, 1):
@@ -192,9 +199,9 @@ def _adapt(prime: str, vocab: Vocab, request: SampleRequest) -> str:
     return prime
 
 
-def _read_file(path: str, reading: Mapping[str, str]) -> str:
+def _read_file(path: str, reading: Mapping[str, Any]) -> str:
     try:
-        corpus = read_corpus(path, **reading)
+        corpus = read_texts(path, reading)
     except CharlstmError as error:
         raise UsageError(str(error), "prime_file") from None
     return corpus.text

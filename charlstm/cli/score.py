@@ -6,19 +6,19 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, reading_of, suggest_numba
+from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, read_texts, reading_of, suggest_numba
 from charlstm.cli.output import as_json, format_bits, is_terminal, say
 from charlstm.cli.requests import ScoreRequest
 from charlstm.errors import CharlstmError, printable, shorten
 from charlstm.sampling.language_model import LanguageModel, Score
 from charlstm.text.baselines import baseline_losses
-from charlstm.text.reader import read_corpus
+from charlstm.text.sources import expand
 from charlstm.text.vocab import code_points
 
 _SHOWN_CHARS = 80
@@ -41,8 +41,12 @@ def print_score(request: ScoreRequest) -> None:
     """Print the loss of texts, of their parts, and of simple models trained on another text."""
     check_stdin_once(*request.files, request.baselines)
     run = load_checkpoint(request.checkpoint, request.kernel)
-    model, reading = run.model, reading_of(run, request.encoding)
-    texts = [read_corpus(file, **reading) for file in request.files]
+    model, reading = (
+        run.model,
+        reading_of(run, encoding=request.encoding, include=request.include, field=request.field, raw=request.raw),
+    )
+    request = replace(request, files=tuple(expand(request.files)))
+    texts = [read_texts(file, reading) for file in request.files]
     suggest_numba(request.kernel, sum(len(text.ids) for text in texts))
     score = model.score(*texts, exact=request.exact)
     losses = {} if request.baselines is None else _baselines(request.baselines, reading, score, model)
@@ -112,8 +116,8 @@ def _part_values(part: _Part, by: str) -> dict[str, Any]:
     return {"file": part.file, by: part.number, **_loss_values(part.score), "text": part.score.text}
 
 
-def _baselines(path: str, reading: Mapping[str, str], score: Score, model: LanguageModel) -> dict[str, float]:
-    train_ids, _ = read_corpus(path, **reading).encode_with(model.vocab)
+def _baselines(path: str, reading: Mapping[str, Any], score: Score, model: LanguageModel) -> dict[str, float]:
+    train_ids, _ = read_texts(path, reading).encode_with(model.vocab)
     if not len(train_ids):
         raise CharlstmError(f"--baselines {path}: none of its characters are in the model's vocabulary")
     ids, known = model.vocab.find(code_points(score.text))

@@ -11,7 +11,7 @@ from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
-from charlstm.cli.inputs import prepare_kernel
+from charlstm.cli.inputs import prepare_kernel, read_texts
 from charlstm.cli.options import More
 from charlstm.cli.output import Display, Log, SpikeDetector, say
 from charlstm.cli.requests import TrainRequest, is_model
@@ -25,7 +25,6 @@ from charlstm.storage.atomic import remove_stale, temporary_path
 from charlstm.storage.checkpoint import load_run
 from charlstm.storage.lock import locked
 from charlstm.storage.run import Run
-from charlstm.text.reader import read_corpus
 from charlstm.training.advice import advise
 from charlstm.training.loop import Report, batches_for, epochs_of, extend, is_out_of_patience, is_over, new_run, train
 
@@ -91,7 +90,7 @@ def _start(
         raise UsageError("a limit with a plus sign extends a run; use it with --resume")
     config = Config().replace(**(values or {})).replace(**flags)
     data = config.data
-    dataset = read_corpus(request.corpus, **data.reading).prepare(data)
+    dataset = read_texts(request.corpus, data.reading, quiet=request.quiet).prepare(data)
     chosen: Mapping[str, Any] = {}
     with _warnings_to((lambda line: None) if request.quiet else say):
         kernel = _prepare_kernel(config, request)
@@ -113,12 +112,13 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
         config = config.replace(kernel=_prepare_kernel(config, request))
     old = run.config.format()
     for name, value in config.format().items():
-        if name not in _CHANGEABLE and value != old[name]:
+        if name not in _CHANGEABLE and value != old.get(name):
+            started = f"with {name} {old[name]}, not {value}" if name in old else f"without {name}"
             raise UsageError(
-                f"--resume: {request.output} was started with {name} {old[name]}, not {value}; "
+                f"--resume: {request.output} was started {started}; "
                 "omit that setting, or start a new run with another --output"
             )
-    run.use_corpus(read_corpus(request.corpus, **config.data.reading), force=request.force)
+    run.use_corpus(read_texts(request.corpus, config.data.reading, quiet=request.quiet), force=request.force)
     limit = next((name for name in LIMITS if name in {**flags, **added}), None)
     if run.training is None and limit:
         extend(run)
@@ -221,6 +221,9 @@ def _check_paths(request: TrainRequest) -> None:
         for other in others:
             if written is not None and os.path.realpath(written) == os.path.realpath(other):
                 raise UsageError(f"{flag} {written} would overwrite {other}; choose another file")
+    for directory in filter(os.path.isdir, corpus):
+        if request.log is not None and Path(os.path.realpath(directory)) in Path(os.path.realpath(request.log)).parents:
+            raise UsageError(f"--log {request.log} is in {directory}, which is read; choose another directory")
     target = Path(os.path.realpath(out))
     if target.is_dir():
         raise UsageError(f"--output {out} is a directory; name a file in it, such as {Path(out) / 'model.npz'}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from charlstm.errors import UsageError, shorten
 
+AUTO = "auto"  # the encoding that stands for the one found in each file
 _UNITS = {
     86400: "d(?:ays?)?",
     3600: "h(?:(?:ou)?rs?)?",
@@ -106,11 +107,11 @@ def boolean() -> Kind:
 
 
 def encoding() -> Kind:
-    """Accept the name of a text encoding that Python knows."""
+    """Accept the name of a text encoding that Python knows, or auto."""
     return Kind(
         expects="the name of a text encoding, such as utf-8, cp1252 or utf-16",
         convert=str,
-        holds=_is_text_encoding,
+        holds=lambda value: value == AUTO or _is_text_encoding(value),
         metavar="NAME",
         quotable=True,
     )
@@ -138,6 +139,7 @@ class Setting:
     short: str = ""  # a second flag, such as -n
     flag: str = ""  # the flag, if it does not follow from the name
     multiple: bool = False  # whether the flag may be repeated; the value is a tuple
+    joined: bool = False  # whether the flag may be repeated; the value is text, with commas in between
     switch: bool = False  # whether the flag takes no value and has no --no- form
 
 
@@ -176,6 +178,14 @@ def check_settings(section: Any) -> None:
 def flag_of(name: str) -> str:
     """Return the flag of a setting or an argument: --batch-size for batch_size."""
     return f"--{name.replace('_', '-')}"
+
+
+def as_flag(setting: Setting, text: str) -> list[str]:
+    """Return the words that set a setting to a value on the command line, by the text of the value."""
+    flag = setting.flag or flag_of(setting.name)
+    if setting.kind.metavar:
+        return [flag, text]
+    return [flag if text == "true" else f"--no-{flag.removeprefix('--')}"]
 
 
 def _is_text_encoding(value: Any) -> bool:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from charlstm.config.kinds import (
+    AUTO,
     Setting,
     boolean,
     check_settings,
     duration,
     encoding,
     integer,
+    name,
     number,
     one_of,
     setting,
@@ -26,13 +28,43 @@ DEFAULT_TIME_S = 120.0
 LIMITS = ("steps", "epochs", "time")  # a run has one of them
 SEEDS = integer(0, 2**63 - 1)
 ENCODINGS = encoding()
+_AFTER_READING = ("min_count", "val_fraction")  # settings of data that `read_corpus` does not need
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """How the corpus is read, encoded and split."""
 
-    encoding: str = setting("utf-8", ENCODINGS, "Encoding of the corpus.", group="Corpus")
+    encoding: str = setting(
+        AUTO,
+        ENCODINGS,
+        "Encoding of the corpus. auto: that of the byte-order mark, else UTF-8, else the one detected in each file "
+        "(needs charlstm[encodings]).",
+        group="Corpus",
+    )
+    include: str | None = setting(
+        None,
+        name("PATTERN"),
+        "In directories and archives, read only the files that match this pattern, such as '*.md'. Can be repeated.",
+        group="Corpus",
+        joined=True,
+    )
+    field: str | None = setting(
+        None,
+        name("NAME"),
+        "Field with the text in .csv, .tsv, .jsonl and .json files. Dots reach into objects: user.name.",
+        group="Corpus",
+    )
+    raw: bool = setting(
+        False, boolean(), "Read tables, JSON, HTML and exports of posts as they are, markup included.", group="Corpus"
+    )
+    unescape_html: bool = setting(
+        False, boolean(), "Replace HTML character references: &amp; becomes &.", group="Corpus"
+    )
+    strip_urls: bool = setting(False, boolean(), "Remove web addresses.", group="Corpus")
+    lowercase: bool = setting(
+        False, boolean(), "Convert the corpus to lower case. Try it for small corpora.", group="Corpus"
+    )
     normalize: str = setting(
         "none",
         one_of("none", "NFC", "NFKC"),
@@ -67,11 +99,13 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.raw and self.field is not None:
+            raise UsageError("raw and field are mutually exclusive; give only one of them")
 
     @property
-    def reading(self) -> dict[str, str]:
+    def reading(self) -> dict[str, Any]:
         """The settings of `read_corpus`."""
-        return {"encoding": self.encoding, "normalize": self.normalize, "documents": self.documents}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in _AFTER_READING}
 
 
 @dataclass(frozen=True)
@@ -301,14 +335,14 @@ class Config:
         if any(values.get(limit) is not None for limit in LIMITS):
             values = dict.fromkeys(LIMITS) | values
         sections: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            if name not in SETTINGS:
-                raise UsageError(f"unknown setting {quote(name)}{suggest(name, SETTINGS)}")
+        for key, value in values.items():
+            if key not in SETTINGS:
+                raise UsageError(f"unknown setting {quote(key)}{suggest(key, SETTINGS)}")
             try:
-                new = SETTINGS[name].kind.parse(value) if isinstance(value, str) else value
+                new = SETTINGS[key].kind.parse(value) if isinstance(value, str) else value
             except ValueError as error:
-                raise UsageError(str(error), name) from None
-            sections.setdefault(SECTION_OF[name], {})[name] = new
+                raise UsageError(str(error), key) from None
+            sections.setdefault(SECTION_OF[key], {})[key] = new
         changed = {name: dataclasses.replace(getattr(self, name), **section) for name, section in sections.items()}
         return dataclasses.replace(self, **changed)
 
@@ -320,6 +354,7 @@ SECTION_OF: Mapping[str, str] = {
 SETTINGS: Mapping[str, Setting] = {
     each.name: each for section in SECTIONS for each in settings_of(getattr(Config(), section))
 }
+DATA_SETTINGS = (*DataConfig().reading, "min_count")  # those that change what is read
 ADVISED = (  # chosen by `advise` where neither a flag nor a configuration gives them
     "hidden_size",
     "dropout",

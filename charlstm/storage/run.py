@@ -151,11 +151,13 @@ class Run:
         if not force:
             old, new = self.fingerprint, corpus.fingerprint
             chars = "of the same length" if old.chars == new.chars else f"{new.chars:,} characters, not {old.chars:,}"
-            form = self.config.data.normalize
-            same = "give the same files in the same order"
+            read = {"normalize": corpus.normalize, **dataclasses.asdict(corpus.cleaning)}
+            other = [
+                f"{name} {self.config.format()[name]}" for name in read if read[name] != self.config.values()[name]
+            ]
             raise CharlstmError(
                 f"the corpus differs from the one this run was started with ({chars}): "
-                f"{same if corpus.normalize == form else f'read it with normalize {form}'}, "
+                f"{f'read it with {other[0]}' if other else 'give the same files in the same order'}, "
                 "or use --force (force=True in Python) to continue with this one"
             )
         ids, unknown = corpus.encode_with(self.model.vocab)

@@ -55,17 +55,11 @@ class CorpusBuilder:
         self._pending: list[str | None] = []  # text and ends of documents
         self._pending_chars = 0
         self._normalize, self._documents = normalize, documents
-        self._line_ended = True
         self._is_open = False  # whether a document has begun
         self.line_endings: set[str] = set()
         self.length = 0
         if documents != "none":
             self._append(np.array([_BOUNDARY], np.uint32))
-
-    def end_line(self) -> None:
-        """Append a newline if the text so far does not end with one."""
-        if not self._line_ended:
-            self.add("\n")
 
     def end_document(self) -> None:
         """End a document, unless it is empty."""
@@ -77,7 +71,7 @@ class CorpusBuilder:
         """Append text that has LF line endings."""
         if not text:
             return
-        self._line_ended, self._is_open = text[-1] == "\n", True
+        self._is_open = True
         self._pending.append(text)
         self._pending_chars += len(text)
         self.length += len(text)

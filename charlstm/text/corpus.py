@@ -8,6 +8,7 @@ import numpy as np
 from charlstm.arrays import Bools, Hashes, Ids, Int64s
 from charlstm.config.settings import DataConfig
 from charlstm.errors import CharlstmError, UsageError
+from charlstm.text.cleaning import UNCHANGED, Cleaning
 from charlstm.text.documents import choose_held_out, find_copies, hash_documents
 from charlstm.text.vocab import UNKNOWN, Vocab
 
@@ -40,6 +41,7 @@ class Dataset:
     deduplicate: bool = False  # of the corpus
     copies: int = 0  # documents that equal an earlier one
     example_copy: str = ""  # one of them
+    cleaning: Cleaning = UNCHANGED  # of the corpus
 
     def __repr__(self) -> str:
         distinct = len(self.vocab.code_points)
@@ -61,7 +63,7 @@ class Corpus:
     """A text as ids. With documents, the boundary comes first, and each document is followed by one.
 
     Line endings are LF: CRLF and lone CR are converted. A byte-order mark is removed. Nothing else is changed, unless
-    `normalize` or `min_count` say so.
+    `cleaning`, `normalize` or `min_count` say so.
     """
 
     vocab: Vocab
@@ -72,6 +74,8 @@ class Corpus:
     min_count: int = 1  # characters that occur less often have become the unknown character
     documents: str = "none"  # what separates documents: the setting of that name
     deduplicate: bool = False  # whether copies of documents have been dropped
+    cleaning: Cleaning = UNCHANGED  # what was changed in the text before that
+    notes: tuple[str, ...] = ()  # lines for the user on how the files were read
 
     def __repr__(self) -> str:
         documents = "" if self.starts is None else f" in {len(self.starts) - 1:,} documents"
@@ -140,6 +144,7 @@ class Corpus:
             self.min_count,
             self.documents,
             self.deduplicate,
+            cleaning=self.cleaning,
         )
 
     def drop_copies(self) -> "Corpus":

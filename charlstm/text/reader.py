@@ -1,194 +1,187 @@
-"""Files, standard input and compressed files -> a corpus, in one pass."""
+"""Files, directories, archives and standard input -> a corpus, in one pass.
 
-import bz2
-import codecs
-import gzip
-import io
-import lzma
-import sys
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+An argument becomes open files (`sources`, `archives`), a file becomes text (`decoding`, `docx`), a text becomes records
+(`fields`, `markup`), and the pieces of all of them, changed if asked to (`cleaning`), become ids (`corpus`).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, cast
 
-import numpy as np
-
-from charlstm.config.presets import find_bundled
 from charlstm.config.settings import DataConfig
-from charlstm.errors import CharlstmError, UsageError
+from charlstm.errors import CharlstmError, UsageError, printable
+from charlstm.text.archives import Source, errors_of, suffix_of
 from charlstm.text.builder import CorpusBuilder
+from charlstm.text.cleaning import Cleaning, clean_pieces
 from charlstm.text.corpus import Corpus
-from charlstm.text.documents import split_documents
-from charlstm.text.normalize import normalize_pieces
-from charlstm.text.vocab import code_points
+from charlstm.text.decoding import decode
+from charlstm.text.documents import END, split_documents
+from charlstm.text.docx import read_docx
+from charlstm.text.fields import find_export, read_any, read_json, read_json_lines, read_table, skip_assignment
+from charlstm.text.markup import strip_tags
+from charlstm.text.sources import STDIN, expand, open_sources
+from charlstm.text.stream import End, Findings, Piece
 
-_CHUNK = 1 << 20  # bytes read at a time
-_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_SIGNATURES = {
-    b"\x1f\x8b\x08": "gzip data; add the extension .gz to have it decompressed",
-    b"BZh": "bzip2 data; add the extension .bz2 to have it decompressed",
-    b"\xfd7zXZ": "xz data; add the extension .xz to have it decompressed",
-    b"PK\x03\x04": "a zip archive or an office document; extract the text first",
-    b"\x7fELF": "an executable (ELF), not text",
-    b"%PDF": "a PDF; convert it to text first",
-    b"\x89PNG": "a PNG image, not text",
-}
-_MARKS = {  # byte-order marks; those of UTF-32 first, since one of UTF-16 is the start of one of them
-    b"\xff\xfe\0\0": "utf-32-le",
-    b"\0\0\xfe\xff": "utf-32-be",
-    b"\xff\xfe": "utf-16-le",
-    b"\xfe\xff": "utf-16-be",
-    b"\xef\xbb\xbf": "utf-8",
-}
-_ZEROS = {  # which bytes of every four are NUL in text that is mostly Latin (UTF-16), or any text (UTF-32)
-    "utf-32-le": (2, 3),
-    "utf-32-be": (0, 1),
-    "utf-16-le": (1, 3),
-    "utf-16-be": (0, 2),
-}
-_HEAD = 1024  # bytes in which NULs are counted
-_MIN_HEAD = 64
-_MOSTLY, _HARDLY = 0.5, 0.1  # fractions of NULs
-_CONTROLS = np.array([(k < 0x20 and k not in b"\t\n\v\f\r\x1b") or k >= 0x7F for k in range(0xA0)])  # C0, DEL, C1
-_MAX_CONTROLS = 0.05  # fraction of a text
-_FEW_CONTROLS = 8  # that any text may have
+_BLOCK = 1 << 18  # characters that are added to a corpus at a time
+_TABLES = (".csv", ".tsv")
+_LINES_OF_JSON = (".jsonl", ".ndjson")
+_HTML = (".html", ".htm", ".xhtml")
 
 
 def read_corpus(
-    paths: str | Path | Iterable[str | Path], encoding: str = "utf-8", normalize: str = "none", documents: str = "none"
+    paths: str | Path | Iterable[str | Path],
+    encoding: str = "auto",
+    normalize: str = "none",
+    documents: str = "none",
+    *,
+    include: str | None = None,
+    field: str | None = None,
+    raw: bool = False,
+    unescape_html: bool = False,
+    strip_urls: bool = False,
+    lowercase: bool = False,
 ) -> Corpus:
     """Read texts, in the order given, as one corpus. A file that does not end with a newline is followed by one.
 
     Args:
-        paths: a file, or several; `-` is standard input, `@name` a bundled corpus; .gz, .bz2 and .xz are decompressed.
-        encoding: of all of them. Bytes that are invalid in it are an error.
+        paths: a file, or several. A directory stands for the files in and below it in natural order, without hidden
+            and binary ones, and `*.txt` for those that match; `-` is standard input, `@name` a bundled corpus. Files
+            are decompressed, and archives read, by their extensions.
+        encoding: of all files, or auto to find that of each. Bytes that are invalid in it are an error.
         normalize: the Unicode normalisation form to convert the text to, NFC or NFKC, or none.
         documents: what separates documents: line, row, file or blank-line; none for a single text.
+        include: patterns, separated by commas, that files of directories and archives must match.
+        field: the field with the text in tables and JSON. Each row or item becomes a line, or several.
+        raw: read tables, JSON, HTML and exports of posts as they are.
+        unescape_html: replace HTML character references.
+        strip_urls: remove web addresses.
+        lowercase: convert the text to lower case.
 
     Raises:
-        UsageError: a file is missing or unreadable, or the encoding or the form is unknown.
-        CharlstmError: a file is empty or is not text in that encoding; names the byte and the line.
+        UsageError: a file is missing or unreadable, a setting is invalid, or a field is missing or not given.
+        CharlstmError: a file is empty or damaged, or is not text in that encoding; names the line.
     """
     names = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    if names.count("-") > 1:
-        raise UsageError("standard input (-) can be read only once")
-    DataConfig(encoding=encoding, normalize=normalize, documents=documents)  # checks them
-    encoding = codecs.lookup(encoding).name.removesuffix("-sig")  # the mark is removed here
+    data = DataConfig(  # checks them
+        encoding=encoding,
+        include=include,
+        field=field,
+        raw=raw,
+        unescape_html=unescape_html,
+        strip_urls=strip_urls,
+        lowercase=lowercase,
+        normalize=normalize,
+        documents=documents,
+    )
+    cleaning, findings = Cleaning(unescape_html, strip_urls, lowercase), Findings()
     builder = CorpusBuilder(normalize, documents)
-    for path in names:
-        if documents == "none":
-            builder.end_line()
-        elif documents == "row":
-            raise UsageError(f"{path} has no rows; choose line, blank-line or file", "documents")
-        length, source = builder.length, "standard input" if path == "-" else path
-        try:
-            with _open(path) as file:
-                text = normalize_pieces(_decode(file, source, encoding, builder.line_endings), normalize)
-                builder.extend(split_documents(text, documents))
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-            raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None
-        except OSError as error:
-            if error.errno is None:  # from bz2
-                raise CharlstmError(f"{path}: the compressed data is damaged ({error})") from None
-            hint = f"; name its files, such as {path}/*.txt" if isinstance(error, IsADirectoryError) else ""
-            raise UsageError(f"{path}: {error.strerror or error}{hint}") from None
-        if builder.length == length:
-            raise CharlstmError(f"{source} is empty")
-    return builder.corpus()
+    pieces = iter(clean_pieces(read_pieces(names, data, findings), cleaning, normalize))
+    if documents == "none":
+        builder.extend(_join(pieces))
+    else:
+        for first in pieces:  # of each file
+            builder.extend(split_documents(_text_of_file(chain([first], pieces)), documents))
+    if not builder.length:
+        raise CharlstmError(f"{', '.join(names)}: no text is left")
+    builder.line_endings |= findings.line_endings
+    return replace(builder.corpus(), cleaning=cleaning, notes=tuple(map(printable, findings.notes())))
 
 
-def _open(path: str) -> BinaryIO:
-    if path == "-":
-        if sys.stdin is None:
-            raise UsageError("cannot read from standard input (-): it is closed")
-        if sys.stdin.isatty():
-            raise UsageError("cannot read from standard input (-): it is a terminal; pipe or redirect text into it")
-        return open(sys.stdin.fileno(), "rb", closefd=False)
-    if path.startswith("@") and not Path(path).exists():
-        known = find_bundled("data", ".txt")
-        if path[1:] not in known:
-            raise UsageError(f"{path}: no such bundled corpus; choose from {', '.join('@' + name for name in known)}")
-        return cast(BinaryIO, known[path[1:]].open("rb"))
-    return cast(BinaryIO, _OPENERS.get(Path(path).suffix.lower(), open)(path, "rb"))
+def read_pieces(paths: Sequence[str], data: DataConfig, findings: Findings) -> Iterator[Piece]:
+    """Yield the text of files in pieces, which show where each record and each file ends, before it is cleaned.
+
+    Raises:
+        UsageError, CharlstmError: as `read_corpus`.
+    """
+    for argument in expand(paths):
+        found = False
+        for source in open_sources(argument, data.include, findings):
+            chars = 0
+            with errors_of(source.name):
+                for piece in _read(source, data, findings):
+                    chars += len(piece.text)
+                    yield piece
+            yield Piece("", End.FILE)
+            if source.listed:
+                findings.count(argument, "" if chars else "empty")
+            elif not chars:
+                raise CharlstmError(f"{source.name} is empty")
+            found = found or chars > 0
+        if not found:
+            raise _nothing_found(argument, data.include, findings)
 
 
-def _decode(file: BinaryIO, path: str, encoding: str, line_endings: set[str]) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder(encoding)("strict")
-    newlines = io.IncrementalNewlineDecoder(None, translate=True)
-    offset, lines, first = 0, 1, True
-    data = b"-"
-    while data:
-        data = file.read(_CHUNK)
-        if not offset:
-            _reject_other_formats(data, path, encoding)
-        pending = decoder.getstate()[0]
-        try:
-            text = decoder.decode(data, final=not data)
-        except UnicodeError as error:
-            if "BOM" in str(error):
-                raise CharlstmError(
-                    f"{path}: not {encoding}, which starts with a byte-order mark; try {encoding}-le or {encoding}-be"
-                ) from None
-            before = (pending + data)[: getattr(error, "start", 0)]
-            line = lines + _count_newlines(before, encoding)
-            at = f"at byte {offset - len(pending) + len(before)}, line {line}"
-            others = "cp1252 (Western European), cp1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)"
-            hint = "is it text at all?" if b"\0" in data else f"try another encoding, such as {others}"
-            raise CharlstmError(f"{path}: not {encoding}: {getattr(error, 'reason', error)} {at}; {hint}") from None
-        if not offset:
-            _reject_binary(text, path)
-        offset, lines = offset + len(data), lines + text.count("\n")
-        if first:
-            text = text.removeprefix("\ufeff")
-        first = first and not text
-        yield newlines.decode(text, final=not data)
-    line_endings.update([newlines.newlines] if isinstance(newlines.newlines, str) else newlines.newlines or ())
+def _read(source: Source, data: DataConfig, findings: Findings) -> Iterator[Piece]:
+    """Yield the text of a file in the format that its name tells."""
+    name, inner, kind = source.name, source.inner, suffix_of(source.inner)
+    if kind == ".docx" and not data.raw:
+        yield from map(Piece, read_docx(source.file, name))
+        return
+    text = decode(source.file, name, data.encoding, findings)
+    records = None if data.raw else _read_records(text, name, inner, data.field, findings)
+    if records is None and data.documents == "row":
+        raise UsageError(f"{name} has no rows; choose line, blank-line or file", "documents")
+    if records is not None:
+        yield from (Piece(record, End.RECORD) for record in records)
+    else:
+        yield from map(Piece, strip_tags(text, name) if kind in _HTML and not data.raw else text)
 
 
-def _count_newlines(data: bytes, encoding: str) -> int:
-    try:
-        return data.decode(encoding, "ignore").count("\n")
-    except UnicodeError:  # a codec without error handlers, such as idna
-        return data.count(b"\n")
+def _read_records(
+    text: Iterator[str], name: str, inner: str, field: str | None, findings: Findings
+) -> Iterator[str] | None:
+    """Return the records of a file; None if it has none."""
+    kind = suffix_of(inner)
+    export = find_export(inner)
+    if kind in _TABLES:
+        return read_table(text, name, field)
+    if kind in _LINES_OF_JSON:
+        return read_json_lines(text, name, field, findings)
+    if export is not None:
+        text = skip_assignment(text) if kind == ".js" else text
+        records = read_json(text, name, field or export, findings)
+        return records if field or kind == ".js" else ("".join(strip_tags([record])) for record in records)
+    if kind == ".json":
+        return read_json(text, name, field, findings)
+    return read_any(text, name, field, findings) if name == STDIN and field is not None else None
 
 
-def _reject_other_formats(data: bytes, path: str, encoding: str) -> None:
-    """Reject a file whose first bytes contradict the encoding."""
-    for magic, look in _SIGNATURES.items():
-        if data.startswith(magic):
-            raise CharlstmError(f"{path} looks like {look}")
-    marked = next((name for mark, name in _MARKS.items() if data.startswith(mark)), encoding)
-    if not marked.startswith(encoding):
-        family = marked.removesuffix("-le").removesuffix("-be")
-        raise CharlstmError(
-            f"{path} looks like {family.upper()}, not {encoding}; set the encoding to {family}, or convert the file"
-        )
-    unmarked = _find_zeros(data[:_HEAD]) or encoding
-    if not unmarked.startswith(encoding):
-        raise CharlstmError(
-            f"{path} looks like {unmarked[:6].upper()} without a byte-order mark, not {encoding}; "
-            f"set the encoding to {unmarked}, or convert the file"
-        )
+def _nothing_found(argument: str, include: str | None, findings: Findings) -> CharlstmError:
+    """Return the error for a directory or an archive without text."""
+    if skipped := findings.describe_skipped(argument):
+        return CharlstmError(f"{argument} contains no text; skipped {skipped}")
+    if include is not None:
+        return UsageError(f"no file in {argument} matches {include}", "include")
+    return CharlstmError(f"{argument} contains no files")
 
 
-def _find_zeros(head: bytes) -> str | None:
-    """Return the encoding that the NULs among some bytes point to."""
-    if len(head) < _MIN_HEAD:
-        return None
-    zeros = [head[k::4].count(0) / len(head[k::4]) for k in range(4)]
-    for name, places in _ZEROS.items():
-        others = [zeros[k] for k in range(4) if k not in places]
-        if min(zeros[k] for k in places) >= _MOSTLY and min(others) < _HARDLY:
-            return name
-    return None
+def _text_of_file(pieces: Iterable[Piece]) -> Iterator[str | None]:
+    """Yield the text of pieces up to the end of a file, and `END` after each record."""
+    for text, end in pieces:
+        yield text
+        if end is End.RECORD:
+            yield END
+        if end is End.FILE:
+            return
 
 
-def _reject_binary(text: str, path: str) -> None:
-    """Reject a file of whose characters many are control characters."""
-    points = code_points(text)
-    controls = int(np.count_nonzero(_CONTROLS[points[points < len(_CONTROLS)]]))
-    if controls > max(_MAX_CONTROLS * len(text), _FEW_CONTROLS):
-        raise CharlstmError(
-            f"{path} looks like binary data: {controls / len(text):.0%} of its characters are control characters; "
-            "give a text file, or set its encoding"
-        )
+def _join(pieces: Iterable[Piece]) -> Iterator[str]:
+    """Yield the text of pieces in blocks. A record ends with a newline, and so does a file that another one follows."""
+    block: list[str] = []
+    length, ended, file_ended = 0, True, False  # whether the text so far ends with a newline; whether a file has ended
+    for text, end in pieces:
+        if text:
+            if file_ended and not ended:
+                block.append("\n")
+            block.append(text)
+            length += len(text)
+            ended, file_ended = text.endswith("\n"), False
+        if end is End.RECORD and not ended:
+            block.append("\n")
+            ended = True
+        file_ended = file_ended or end is End.FILE
+        if length >= _BLOCK:
+            yield "".join(block)
+            block, length = [], 0
+    yield "".join(block)

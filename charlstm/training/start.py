@@ -1,5 +1,6 @@
 """The start of a run from Python: reads the corpus and chooses the settings that are not given."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ def start(
     `charlstm train`. That measures the speed of this machine for half a second if the run is limited by time.
 
     Args:
-        corpus: a file, or several that are read in order; `@tweets` is a bundled corpus. Or a corpus already read.
+        corpus: a file, a directory, or several that are read in order, as by `read_corpus`; `@tweets` is a bundled
+            corpus. Or a corpus already read.
         config: a configuration, or the name of a preset or a YAML file.
         settings: by name, in place of those of `config`, such as `time="2m"` or `hidden_size=128`.
 
@@ -50,7 +52,7 @@ def start(
 
 def _settings_of(corpus: Corpus | Dataset) -> dict[str, Any]:
     """Return the settings that a corpus was made with, which can no longer be chosen."""
-    values: dict[str, Any] = {"normalize": corpus.normalize, "documents": corpus.documents}
+    values = {"normalize": corpus.normalize, "documents": corpus.documents, **dataclasses.asdict(corpus.cleaning)}
     if isinstance(corpus, Dataset):
         names: tuple[str, ...] = ("min_count", "val_fraction", "deduplicate")
     else:

@@ -89,7 +89,7 @@ def test_every_option_is_in_one_section(name, help_of):
     assert {param.group for param in cli.commands[name].params if hasattr(param, "group")} <= set(GROUPS)
 
 
-@pytest.mark.parametrize("name", ["play", "info"])
+@pytest.mark.parametrize("name", ["play", "check", "info"])
 def test_few_options_have_one_section(name, help_of):
     assert headings(help_of(name)) == ["Examples", "Options"]
 

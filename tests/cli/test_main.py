@@ -16,11 +16,10 @@ from charlstm.cli.main import cli
     ("arguments", "code", "expected"),
     [
         (["none.txt"], 2, "none.txt: No such file"),
-        (["."], 2, ".: Is a directory"),
         (["empty.txt"], 1, "empty.txt is empty"),
         (["one.txt"], 1, "only one distinct character; there is nothing to learn"),
         (["aaaa.txt"], 1, "only one distinct character; there is nothing to learn"),
-        (["latin.txt"], 1, "latin.txt: not utf-8"),
+        (["latin.txt", "--encoding", "utf-8"], 1, "latin.txt: not utf-8"),
         (["corpus.txt", "-o", "nowhere/m.npz"], 2, "--output nowhere/m.npz: directory "),
         (["corpus.txt", "-o", "corpus.txt/m.npz"], 2, "corpus.txt does not exist"),
         (["corpus.txt", "-o", "."], 2, "--output . is a directory; name a file in it, such as model.npz"),

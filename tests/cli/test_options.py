@@ -9,7 +9,7 @@ from charlstm.cli.main import cli
 from charlstm.cli.options import KindType, request_options
 from charlstm.cli.requests import SampleRequest
 from charlstm.config.kinds import duration, flag_of, integer, settings_of
-from charlstm.config.settings import LIMITS, SETTINGS
+from charlstm.config.settings import DATA_SETTINGS, LIMITS, SETTINGS
 
 QUICK = ("--steps", 2, "--threads", 1, "-q")
 
@@ -77,7 +77,7 @@ def test_help_of_train_shows_the_values_of_a_preset():
     text = help_of("train", "-c", "classic")
     assert "[1 to 16384; default 100]" in text
     assert "[1 or more; default 10000]" in text
-    assert text.count("default auto") == 1  # of --kernel, which no preset sets
+    assert text.count("default auto") == 2  # of --encoding and --kernel, which no preset sets
 
 
 def test_help_refuses_an_unknown_preset():
@@ -94,7 +94,7 @@ def test_train_has_a_flag_for_every_setting():
 
 def test_plan_has_flags_for_what_settings_depend_on_and_for_how_the_corpus_is_read():
     settings = {flag_of(name) for name in SETTINGS}
-    names = ("encoding", "normalize", "min_count", "documents", "deduplicate", *LIMITS, "threads", "kernel")
+    names = (*DATA_SETTINGS, *LIMITS, "threads", "kernel")
     assert flags_of("plan") & settings == {flag_of(name) for name in names}
 
 

@@ -399,7 +399,7 @@ def test_missing_prime_file_is_named(refuse):
 
 def test_undecodable_prime_file_is_rejected_with_advice(refuse, directory):
     (directory / "latin.txt").write_bytes("\xe9 3".encode("cp1252"))
-    line = refuse("--prime-file", "latin.txt")
+    line = refuse("--prime-file", "latin.txt", "--encoding", "utf-8")
     assert line.startswith("Error: --prime-file: latin.txt: not utf-8")
     assert "try another encoding, such as cp1252" in line
 

@@ -91,7 +91,7 @@ def test_repr_shows_only_changed_settings():
 
 def test_format_gives_every_set_value_as_its_flag_would():
     formatted = Config().replace(time=90, learning_rate=1e-3, carry_around=True).format()
-    assert formatted.keys() == SETTINGS.keys() - {"steps", "epochs", "eval_chars"}
+    assert formatted.keys() == SETTINGS.keys() - {"steps", "epochs", "eval_chars", "include", "field"}
     assert formatted["time"] == "90s"
     assert formatted["learning_rate"] == "0.001"
     assert (formatted["carry_around"], formatted["nesterov"]) == ("true", "false")

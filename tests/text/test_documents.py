@@ -2,6 +2,9 @@
 
 import hashlib
 import itertools
+import json
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,7 +99,7 @@ def test_fingerprint_has_a_byte_ff_after_each_document():
 
 def test_fingerprint_and_ids_do_not_depend_on_how_the_text_arrives(tmp_path, monkeypatch):
     monkeypatch.setattr("charlstm.text.builder._CHUNK", 100)
-    monkeypatch.setattr("charlstm.text.reader._CHUNK", 33)
+    monkeypatch.setattr("charlstm.text.decoding._CHUNK", 33)
     (tmp_path / "lines.txt").write_text(LINES)
     read, whole = read_corpus(tmp_path / "lines.txt", documents="line"), corpus_from_text(LINES, "line")
     assert read.fingerprint == whole.fingerprint
@@ -229,3 +232,49 @@ def test_carry_around_cannot_be_used_with_documents():
 
 def test_long_runs_of_newlines_are_read_in_linear_time():
     assert split(itertools.repeat("\n" * 1000, 1000), "blank-line") == []
+
+
+POSTS = ["to be, or not to be", 'she said "no",\ntwice', "ünd"]
+
+
+def write_as(kind: str, folder: Path) -> Path:
+    """Write the posts as one file, or as a directory with a file for each."""
+    path = folder / kind
+    if kind == "posts.csv":
+        quoted = ('"' + post.replace('"', '""') + '"' for post in POSTS)
+        path.write_text("id,text\n" + "".join(f"{n},{post}\n" for n, post in enumerate(quoted)), "utf-8")
+    elif kind == "posts.jsonl":
+        path.write_text("".join(json.dumps({"id": n, "text": post}) + "\n" for n, post in enumerate(POSTS)), "utf-8")
+    elif kind == "posts.zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for n, post in enumerate(POSTS):
+                archive.writestr(f"{n}.txt", post + "\n")
+    elif kind == "posts.txt":
+        path.write_text("\n\n".join(POSTS), "utf-8")
+    else:
+        path.mkdir()
+        for n, post in enumerate(POSTS):
+            (path / f"{n}.txt").write_text(post + "\n", "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "documents", "field"),
+    [
+        ("posts.csv", "row", "text"),
+        ("posts.jsonl", "row", "text"),
+        ("posts.zip", "file", None),
+        ("posts", "file", None),
+        ("posts.txt", "blank-line", None),
+    ],
+)
+def test_same_documents_come_from_every_kind_of_corpus(kind, documents, field, tmp_path):
+    corpus = read_corpus(write_as(kind, tmp_path), documents=documents, field=field)
+    assert [corpus.document(n) for n in range(len(POSTS))] == POSTS
+    assert corpus.fingerprint == corpus_from_text("\n\n".join(POSTS), "blank-line").fingerprint
+
+
+def test_rows_are_lines_where_documents_are_lines(tmp_path):
+    path = write_as("posts.csv", tmp_path)
+    corpus = read_corpus(path, documents="line", field="text")
+    assert corpus.text == "".join(post + "\n" for post in POSTS)

@@ -1,21 +1,10 @@
-"""Unicode normalisation: the same in pieces as of the whole."""
+"""Unicode normalisation."""
 
 import unicodedata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from charlstm.text.normalize import find_mixed_forms, normalize_pieces, normalize_text
-
-# letters that compose, marks of different classes, Hangul jamo, a ligature, and characters that never compose
-LETTERS = "ae\u0301\u0323\u0308\u1100\u1161\u11a8가éộﬁÅ\u0b47\u0b3e\n .☃"
-
-
-@pytest.mark.parametrize("form", ["NFC", "NFKC"])
-@given(st.lists(st.one_of(st.text(LETTERS, max_size=6), st.text(max_size=6)), max_size=8))
-def test_pieces_give_the_normalised_text_of_the_whole(form, pieces):
-    assert "".join(normalize_pieces(pieces, form)) == unicodedata.normalize(form, "".join(pieces))
+from charlstm.text.normalize import find_mixed_forms, normalize_text
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFKC"])
@@ -27,7 +16,6 @@ def test_ascii_characters_never_combine_with_what_precedes_them(form):
 
 
 def test_none_changes_nothing():
-    assert list(normalize_pieces(["e", "\u0301"], "none")) == ["e", "\u0301"]
     assert normalize_text("e\u0301", "none") == "e\u0301"
 
 

@@ -1,7 +1,6 @@
 """Files to text: exactly, or refused with a reason."""
 
 import bz2
-import errno
 import gzip
 import lzma
 import os
@@ -16,7 +15,6 @@ import pytest
 from charlstm import Corpus, corpus_from_text, read_corpus
 from charlstm.errors import CharlstmError, UsageError
 
-DIRECTORY_ERROR = os.strerror(errno.EISDIR if os.name == "posix" else errno.EACCES)
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
@@ -317,11 +315,6 @@ def test_empty_file_among_others_is_refused(tmp_path):
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(UsageError, match="none: No such file"):
         read_corpus([tmp_path / "none"])
-
-
-def test_directory_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=DIRECTORY_ERROR):
-        read_corpus([tmp_path])
 
 
 def test_standard_input_can_be_read_only_once():

@@ -1,0 +1,144 @@
+"""From the arguments of a command to open files: names, patterns, directories, standard input, archives."""
+
+import glob
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+from charlstm.config.presets import find_bundled
+from charlstm.errors import CharlstmError, UsageError
+from charlstm.text.archives import Budget, Listing, Source, errors_of, natural_key, suffix_of, unpack
+from charlstm.text.decoding import is_binary
+from charlstm.text.stream import Findings
+
+STDIN = "standard input"
+_BUFFER = 1 << 17  # bytes
+_HEAD = 1 << 13  # bytes that show whether a file is binary
+
+
+def open_sources(argument: str, include: str | None, findings: Findings) -> Iterator[Source]:
+    """Yield the files that an argument stands for, one at a time.
+
+    Args:
+        argument: a file, an archive, a directory, `-` for standard input, or `@name` for a bundled corpus.
+        include: patterns with commas in between, for the files of directories and archives.
+        findings: gets the number of files skipped: hidden, binary and special ones of directories and archives.
+
+    Raises:
+        UsageError: a file is missing or unreadable.
+        CharlstmError: an archive cannot be read, or a file changes meanwhile.
+    """
+    patterns = tuple(filter(None, (pattern.strip() for pattern in (include or "").split(","))))
+    listing = Listing(argument, patterns, findings)
+    for source in _open(argument, listing):
+        if source.listed:
+            with errors_of(source.name):
+                head = cast(io.BufferedReader, source.file).peek(_HEAD)[:_HEAD]
+            if suffix_of(source.inner) != ".docx" and is_binary(head):
+                listing.skip("binary")
+                continue
+        yield source
+
+
+def expand(paths: Sequence[str]) -> list[str]:
+    """Return paths with the files that match a pattern in its place, where the shell has left it.
+
+    Raises:
+        UsageError: nothing matches a pattern, or standard input is given twice.
+    """
+    if list(paths).count("-") > 1:
+        raise UsageError("standard input (-) can be read only once")
+    return [found for path in paths for found in _match(path)]
+
+
+def _match(path: str) -> list[str]:
+    """Return the paths that match a pattern, or a path that is none."""
+    if path == "-" or not glob.has_magic(path) or os.path.lexists(path):
+        return [path]
+    found = sorted(glob.glob(path, recursive=True), key=natural_key)
+    if not found:
+        raise UsageError(f"{path}: no file matches this pattern")
+    return found
+
+
+def _open(argument: str, listing: Listing) -> Iterator[Source]:
+    if argument == "-":
+        yield Source(STDIN, "-", _open_stdin(), False)
+    elif argument.startswith("@") and not os.path.exists(argument):
+        known = find_bundled("data", ".txt")
+        if argument[1:] not in known:
+            names = ", ".join("@" + name for name in known)
+            raise UsageError(f"{argument}: no such bundled corpus; choose from {names}")
+        with known[argument[1:]].open("rb") as file:
+            yield Source(argument, "", cast(BinaryIO, file), False)
+    elif os.path.isdir(argument):
+        for path in _walk(argument, listing):
+            yield from _open_file(path, listing, listed=True)
+    else:
+        yield from _open_file(argument, listing, listed=False)
+
+
+def _open_stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise UsageError("cannot read from standard input (-): it is closed")
+    if sys.stdin.isatty():
+        raise UsageError("cannot read from standard input (-): it is a terminal; pipe or redirect text into it")
+    return open(sys.stdin.fileno(), "rb", closefd=False, buffering=_BUFFER)
+
+
+def _open_file(path: str, listing: Listing, *, listed: bool) -> Iterator[Source]:
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        yield from unpack(path, file, Budget(path, size), listing, listed)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """Open a file, and check at the end that it has not changed meanwhile."""
+    with errors_of(path):
+        file = open(path, "rb", buffering=_BUFFER)  # noqa: SIM115
+    with file:
+        before = os.fstat(file.fileno())
+        yield file
+        after = os.fstat(file.fileno())
+    if stat.S_ISREG(before.st_mode) and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise CharlstmError(f"{path} changed while it was read; wait until it is complete, or copy it first")
+
+
+def _walk(root: str, listing: Listing) -> list[str]:
+    """Return the files of a directory and those below it, in natural order.
+
+    Symbolic links are followed, but each directory is read only once, so that loops end.
+    """
+    found: list[str] = []
+    seen = {_identity(root)}
+    directories = [""]  # paths relative to the root, with a slash at the end
+    while directories:
+        directory = directories.pop()
+        with errors_of(os.path.join(root, directory)), os.scandir(os.path.join(root, directory)) as entries:
+            names = [entry.name for entry in entries]
+        for path in (directory + name for name in names):
+            if listing.hides(path):
+                continue
+            with errors_of(os.path.join(root, path)):
+                mode = os.stat(os.path.join(root, path)).st_mode
+            if not stat.S_ISDIR(mode):
+                if not stat.S_ISREG(mode):
+                    listing.skip("special")
+                elif listing.takes(path):
+                    found.append(path)
+            elif (identity := _identity(os.path.join(root, path))) in seen:
+                listing.skip("already read")
+            else:
+                seen.add(identity)
+                directories.append(f"{path}/")
+    return [os.path.join(root, path) for path in sorted(found, key=natural_key)]
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,59 @@
+"""What flows from the files of a corpus to its ids: pieces of text, and findings to tell the user."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from charlstm.errors import quote
+
+_SHOWN_FILES = 3
+
+
+class End(Enum):
+    """What ends with a piece of text."""
+
+    NOTHING = 0
+    RECORD = 1  # a row, a line of JSON, a post
+    FILE = 2
+
+
+class Piece(NamedTuple):
+    """Some text of a corpus, with LF line endings. A record can have several pieces, and a file several records."""
+
+    text: str
+    end: End = End.NOTHING
+
+
+@dataclass
+class Findings:
+    """What was found while a corpus was read."""
+
+    line_endings: set[str] = field(default_factory=set)
+    detected: dict[str, list[str]] = field(default_factory=dict)  # names of files by encoding, if not UTF-8
+    examples: dict[str, str] = field(default_factory=dict)  # text by detected encoding
+    files: dict[str, Counter[str]] = field(default_factory=dict)  # by directory or archive, and reason to skip them
+    replaced: int = 0  # unpaired surrogates
+
+    def count(self, container: str, skipped: str = "") -> None:
+        """Count a file of a directory or an archive, which is skipped if a reason is given."""
+        self.files.setdefault(container, Counter())[skipped] += 1
+
+    def describe_skipped(self, container: str) -> str:
+        """Return the number of files that were skipped, by reason; "" for none."""
+        counts = sorted(self.files.get(container, Counter()).items())
+        return ", ".join(f"{count:,} {reason}" for reason, count in counts if reason)
+
+    def notes(self) -> Iterator[str]:
+        """Yield lines for the user."""
+        for container, counts in self.files.items():
+            if skipped := self.describe_skipped(container):
+                read = counts[""]
+                yield f"{container}: read {read:,} {'file' if read == 1 else 'files'}; skipped {skipped}"
+        for encoding, names in self.detected.items():
+            example = f", such as {quote(text)}" if (text := self.examples.get(encoding)) else ""
+            more = f" and {len(names) - _SHOWN_FILES:,} more" if len(names) > _SHOWN_FILES else ""
+            yield f"Read as {encoding}{example}: {', '.join(names[:_SHOWN_FILES])}{more}"
+        if self.replaced:
+            yield f"Unpaired surrogates replaced by U+FFFD: {self.replaced:,}"
