@@ -159,7 +159,8 @@ def test_resume_refuses_another_way_to_read_the_corpus(posts, here):
     assert "model.npz was started " in line
 
 
-def test_plan_names_the_flags_to_train_with(posts, here):
+def test_plan_names_the_flags_to_train_with(posts, here, monkeypatch):
+    monkeypatch.setattr("charlstm.cli.plan.measure_speed", lambda *_: 1.0)
     done = here(
         "plan", posts, "--field", "Text", "--lowercase", "--include", "*.csv", "--include", "*.txt", "--steps", 3
     )
@@ -188,7 +189,8 @@ def test_include_is_kept(here, tmp_path):
 # ---- what is said
 
 
-def test_what_was_found_is_told_unless_quiet(here, tmp_path):
+def test_what_was_found_is_told_unless_quiet(here, tmp_path, monkeypatch):
+    monkeypatch.setattr("charlstm.cli.plan.measure_speed", lambda *_: 1.0)
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "a.txt").write_bytes(("Un café.\n" * 40).encode("cp1252"))
     (tmp_path / "book" / ".hidden").write_text("hidden")
