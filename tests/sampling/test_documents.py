@@ -1,6 +1,7 @@
 """Texts of a model trained on documents: they begin and end as documents do, and are scored with their ends."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def run() -> Run:
 
 
 @pytest.fixture(scope="module")
-def model(run) -> LanguageModel:
+def model(run: Run) -> LanguageModel:
     return run.model
 
 
@@ -28,7 +29,7 @@ def is_whole(text: str) -> bool:
     return text == "no dogs" or (text.startswith("the ") and text.endswith(" cats"))
 
 
-def generate_all(model: LanguageModel, prime: str = "", count: int = 20, **params) -> list:
+def generate_all(model: LanguageModel, prime: str = "", count: int = 20, **params: Any) -> list[Any]:
     sampler = model.sampler(SamplingParams(**params))
     return sampler.generate_batch(model.read(prime), [np.random.default_rng(n) for n in range(count)])
 

@@ -12,13 +12,14 @@ from charlstm import corpus_from_text
 from charlstm.text.batches import Batches, fit_batches
 from charlstm.text.shuffle import ShuffledDocuments, permute
 
-KEYS = np.random.SeedSequence(5).generate_state(6, np.uint64)
+KEYS = np.random.SeedSequence(5).generate_state(6, np.uint64).astype(np.uint64)
 
 
 def make_batches(lengths, batch_size, seq_len, seed=1) -> Batches:
     """Return batches of documents of these lengths, each of its own character."""
     text = "\n".join(chr(0x100 + n) * length for n, length in enumerate(lengths))
     corpus = corpus_from_text(text, "line")
+    assert corpus.starts is not None
     return fit_batches(corpus.ids, batch_size, seq_len, ShuffledDocuments(corpus.ids, corpus.starts, seed))
 
 
@@ -31,7 +32,8 @@ def read_epoch(batches: Batches, epoch: int) -> list[list[int]]:
     for before, after in itertools.pairwise(windows):
         assert np.array_equal(before.y[-1], after.x[0])
     streams = np.concatenate([windows[0].x[:1], *(window.y for window in windows)])
-    return streams.T.tolist()
+    ids: list[list[int]] = streams.T.tolist()
+    return ids
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 17, 1000, 4097])
