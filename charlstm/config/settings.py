@@ -28,7 +28,7 @@ DEFAULT_TIME_S = 120.0
 LIMITS = ("steps", "epochs", "time")  # a run has one of them
 SEEDS = integer(0, 2**63 - 1)
 ENCODINGS = encoding()
-_AFTER_READING = ("min_count", "val_fraction")  # settings of data that `read_corpus` does not need
+_AFTER_READING = ("min_count", "val_fraction", "deduplicate")  # settings of data that `read_corpus` does not need
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,7 @@ SECTION_OF: Mapping[str, str] = {
 SETTINGS: Mapping[str, Setting] = {
     each.name: each for section in SECTIONS for each in settings_of(getattr(Config(), section))
 }
-DATA_SETTINGS = (*DataConfig().reading, "min_count")  # those that change what is read
+DATA_SETTINGS = (*DataConfig().reading, "min_count", "deduplicate")  # those that change what is read
 ADVISED = (  # chosen by `advise` where neither a flag nor a configuration gives them
     "hidden_size",
     "dropout",

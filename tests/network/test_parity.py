@@ -96,10 +96,11 @@ def test_loss_state_and_gradients_match_pytorch(kernel, dtype, tolerance, num_la
 
 
 OPTIMIZERS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
-    "adam": ({}, torch.optim.Adam, {"betas": (0.9, 0.99)}),
-    "adam with an L2 penalty": ({"l2": 0.2}, torch.optim.Adam, {"betas": (0.9, 0.99), "weight_decay": 0.2}),
-    "adamw": ({"weight_decay": 0.2}, torch.optim.AdamW, {"betas": (0.9, 0.99), "weight_decay": 0.2}),
-    "rmsprop": ({"optimizer": "rmsprop"}, torch.optim.RMSprop, {"alpha": 0.99}),
+    "adam": ({}, torch.optim.Adam, {"betas": (0.0, 0.95)}),
+    "adam with momentum": ({"beta1": 0.9, "beta2": 0.99}, torch.optim.Adam, {"betas": (0.9, 0.99)}),
+    "adam with an L2 penalty": ({"l2": 0.2}, torch.optim.Adam, {"betas": (0.0, 0.95), "weight_decay": 0.2}),
+    "adamw": ({"weight_decay": 0.2}, torch.optim.AdamW, {"betas": (0.0, 0.95), "weight_decay": 0.2}),
+    "rmsprop": ({"optimizer": "rmsprop"}, torch.optim.RMSprop, {"alpha": 0.95}),
     "sgd": ({"optimizer": "sgd", "l2": 0.2}, torch.optim.SGD, {"weight_decay": 0.2}),
     "momentum": ({"optimizer": "sgd", "momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9}),
     "nesterov": (
