@@ -120,6 +120,7 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
             )
     run.use_corpus(read_texts(request.corpus, config.data.reading, quiet=request.quiet), force=request.force)
     limit = next((name for name in LIMITS if name in {**flags, **added}), None)
+    is_new = limit is not None and (run.training is None or limit in added or config.format()[limit] != old.get(limit))
     if run.training is None and limit:
         extend(run)
     run.config = config
@@ -127,7 +128,7 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
         done = {"steps": run.training.step, "epochs": epochs_of(run), "time": run.training.elapsed_s}
         run.config = config.replace(**{name: done[name] + more for name, more in added.items()})
         check_resources(run.config, run.dataset, request.output)
-    if limit:
+    if limit and is_new:  # a run that was killed at its old limit only has to be finished
         _refuse_past_limit(run, request.output, limit)
     return run
 

@@ -133,6 +133,16 @@ def test_resume_refuses_a_limit_that_has_passed(unfinished, here):
     assert line.endswith("s); choose a larger limit")
 
 
+@pytest.mark.parametrize("limit", [(), ("--steps", STEP)])
+def test_run_killed_between_its_last_step_and_its_end_is_finished(limit, text_file, here, tmp_path):
+    save_unfinished(UNFINISHED.replace(steps=STEP), tmp_path / "model.npz")
+    done = here("train", "corpus.txt", "--resume", *limit)
+    assert done.returncode == 0, done.stderr
+    run = load_run(tmp_path / "model.npz")
+    assert run.training is None
+    assert run.history[-1].step == STEP
+
+
 def test_resume_accepts_another_limit_and_number_of_cores(unfinished, here):
     done = here("train", "corpus.txt", "--resume", "--steps", STEP + 1, "--threads", 2)
     assert done.returncode == 0, done.stderr
