@@ -116,7 +116,7 @@ def choose_held_out(hashes: Hashes, lengths: Int64s, fraction: float) -> Bools:
     groups, group_of = np.unique(hashes, return_inverse=True)  # of equal documents
     chars = np.bincount(group_of, lengths, minlength=len(groups))
     wanted = math.ceil(fraction * chars.sum())
-    short = np.flatnonzero(chars <= wanted) if wanted else np.zeros(0, np.intp)
+    short = np.flatnonzero((chars <= wanted) & (wanted > 0))[: len(groups) - 1]  # one is left to train on
     total = np.append(0, np.cumsum(chars[short]))
     chosen = short[: int(np.argmin(np.abs(total - wanted)))]
     if wanted and not len(chosen) and chars.min() <= _MAX_ONLY * chars.sum():

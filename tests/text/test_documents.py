@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlstm import CharlstmError, Config, Corpus, UsageError, corpus_from_text, read_corpus
@@ -207,7 +207,9 @@ def test_copies_are_on_the_same_side():
     assert not set(train) & set(val)
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.sampled_from([0.0, 0.1, 0.5]))
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+@example([1], 0.1)
+@example([5, 5, 5, 5], 0.9)
 def test_something_is_left_to_train_on(lengths, fraction):
     hashes = np.arange(len(lengths), dtype=np.uint64) // 2
     held_out = choose_held_out(hashes, np.array(lengths), fraction)
