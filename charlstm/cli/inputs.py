@@ -4,15 +4,17 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from charlstm.cli.output import say
+from charlstm.cli.output import reading_progress, say
 from charlstm.config.settings import DataConfig
 from charlstm.errors import UsageError
 from charlstm.network.dispatch import choose_kernel
 from charlstm.storage.checkpoint import load_run
+from charlstm.storage.ids_file import read_with_ids_file
 from charlstm.storage.run import Run
 from charlstm.text.cleaning import Cleaning, clean_text
 from charlstm.text.corpus import Corpus
@@ -61,12 +63,30 @@ def reading_of(run: Run, **given: Any) -> dict[str, Any]:
     return reading
 
 
-def read_texts(paths: str | Sequence[str], reading: Mapping[str, Any], *, quiet: bool = False) -> Corpus:
-    """Read texts as a corpus, and tell what was found, such as encodings and skipped files."""
-    corpus = read_corpus(paths, **reading)
+def read_texts(
+    paths: str | Sequence[str], reading: Mapping[str, Any], *, output: str | None = None, quiet: bool = False
+) -> Corpus:
+    """Read texts as a corpus, show the progress, and tell what was found, such as encodings and skipped files.
+
+    Args:
+        paths: of the texts.
+        reading: the settings of `read_corpus`.
+        output: a model file, beside which ids are kept that are too large for memory; None to keep them nowhere.
+        quiet: show nothing.
+    """
+    names = [paths] if isinstance(paths, str) else paths
+    with reading_progress(names, reading["include"], quiet=quiet) as progress:
+        if output is None:
+            corpus = read_corpus(names, **reading, scratch=_open_scratch, progress=progress)
+        else:
+            corpus = read_with_ids_file(output, names, reading, progress)
     for note in () if quiet else corpus.notes:
         say(note)
     return corpus
+
+
+def _open_scratch() -> BinaryIO:
+    return cast(BinaryIO, TemporaryFile())
 
 
 def clean_typed(text: str, data: DataConfig) -> str:

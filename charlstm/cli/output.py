@@ -9,19 +9,21 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import SETTINGS
 from charlstm.errors import CharlstmError, UsageError, printable
 from charlstm.storage.run import Evaluation
+from charlstm.text.sources import find_files
 from charlstm.training.loop import Report
 
 _SAMPLE_LINES = 10
 _SPIKE = 1.0  # nats above the smoothed loss
 _SMOOTHING = 50  # steps
 _MARGIN = "    | "
+_MANY_BYTES = 50_000_000  # reading them takes a second or more
 _MAX_COLUMNS = 100  # longer lines are hard to read
 
 
@@ -217,6 +219,32 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def reading_progress(paths: Sequence[str], include: str | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show that texts are being read, if that takes a while: a bar on a terminal, a line elsewhere.
+
+    Yields a function to call with the number of bytes read so far.
+    """
+    total = sum(map(os.path.getsize, find_files(paths, include)))
+    if quiet or total < _MANY_BYTES:
+        yield lambda count: None
+    elif not is_terminal(sys.stderr):
+        say(f"Reading {total / 1e9:.1f} GB of files ...")
+        yield lambda count: None
+    else:
+        from tqdm import tqdm
+
+        form = "Reading {percentage:3.0f}%|{bar:10}| {elapsed}<{remaining}, {rate_fmt}"
+        with tqdm(
+            total=total, bar_format=form, unit="B", unit_scale=True, dynamic_ncols=True, leave=False, file=sys.stderr
+        ) as bar:
+
+            def show(count: int) -> None:
+                bar.update(count - bar.n)
+
+            yield show
 
 
 def _bar() -> Any:

@@ -85,6 +85,9 @@ class TrainRequest:
         "Overwrite --output. With --resume, accept a different corpus for an unfinished run.", group="Output"
     )
     log: str | None = setting(None, name(), "Append one line of JSON per evaluation to this file.", group="Output")
+    keep_ids: bool = switch(
+        "Of texts too large for memory, keep the prepared form (--output with .ids) after the run.", group="Output"
+    )
     quiet: bool = switch("Print nothing but errors.", short="-q", group="Output")
 
 

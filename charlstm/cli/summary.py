@@ -29,8 +29,7 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
     config, batches = run.config, batches_for(run.config, dataset)
     documents = ""
     if dataset.train_starts is not None:
-        held_out = np.count_nonzero(dataset.val_ids[1:] == dataset.vocab.boundary_id)
-        documents = f" in {len(dataset.train_starts) - 1:,} and {held_out:,} documents"
+        documents = f" in {len(dataset.train_starts) - 1:,} and {dataset.val_documents:,} documents"
     merged = "" if dataset.vocab.unknown_id is None else " with rare ones merged"
     display.say(
         f"{len(dataset.train_ids):,} training characters, {len(dataset.val_ids):,} for validation{documents}, "

@@ -23,6 +23,7 @@ from charlstm.errors import UsageError
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import remove_stale, temporary_path
 from charlstm.storage.checkpoint import load_run
+from charlstm.storage.ids_file import discard
 from charlstm.storage.lock import locked
 from charlstm.storage.run import Run
 from charlstm.training.advice import advise
@@ -48,11 +49,18 @@ def run_training(request: TrainRequest, values: Mapping[str, Any] | None, flags:
         remove_stale(request.output)
         _check_writable(request.output)
         chosen: Mapping[str, Any] = {}
-        if request.resume:
-            run = _resume(request, values or {}, flags)
-        else:
-            run, chosen = _start(request, values, flags)
-        return _run(request, run, chosen, Log(request.log))
+        unfinished = request.resume
+        try:
+            if request.resume:
+                run = _resume(request, values or {}, flags)
+            else:
+                run, chosen = _start(request, values, flags)
+            code = _run(request, run, chosen, Log(request.log))
+            unfinished = run.training is not None
+        finally:
+            if not (unfinished or request.keep_ids):
+                discard(request.output)
+        return code
 
 
 def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log) -> int:
@@ -90,7 +98,7 @@ def _start(
         raise UsageError("a limit with a plus sign extends a run; use it with --resume")
     config = Config().replace(**(values or {})).replace(**flags)
     data = config.data
-    dataset = read_texts(request.corpus, data.reading, quiet=request.quiet).prepare(data)
+    dataset = read_texts(request.corpus, data.reading, output=request.output, quiet=request.quiet).prepare(data)
     chosen: Mapping[str, Any] = {}
     with _warnings_to((lambda line: None) if request.quiet else say):
         kernel = _prepare_kernel(config, request)
@@ -118,7 +126,9 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
                 f"--resume: {request.output} was started {started}; "
                 "omit that setting, or start a new run with another --output"
             )
-    run.use_corpus(read_texts(request.corpus, config.data.reading, quiet=request.quiet), force=request.force)
+    run.use_corpus(
+        read_texts(request.corpus, config.data.reading, output=request.output, quiet=request.quiet), force=request.force
+    )
     limit = next((name for name in LIMITS if name in {**flags, **added}), None)
     is_new = limit is not None and (run.training is None or limit in added or config.format()[limit] != old.get(limit))
     if run.training is None and limit:

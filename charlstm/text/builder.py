@@ -8,6 +8,7 @@ import numpy as np
 from charlstm.arrays import CodePoints
 from charlstm.text.corpus import Corpus, Fingerprint, count_ids
 from charlstm.text.documents import END, split_documents
+from charlstm.text.spool import OpenFile, Spool
 from charlstm.text.vocab import Vocab, code_points
 
 _CHUNK = 1 << 20  # characters
@@ -40,17 +41,25 @@ class CorpusBuilder:
     Args:
         normalize: the normalisation form of the text, which is recorded.
         documents: what separates its documents, which is recorded; "none" for a text without them.
+        scratch: opens a file for the ids, if they are too large for memory, and for what is derived from them.
+        ids_file: opens the file for the ids, if it is to be another kind of file.
 
     Attributes:
         line_endings: the kinds of line endings, for the caller to fill in.
         length: characters so far.
     """
 
-    def __init__(self, normalize: str = "none", documents: str = "none") -> None:
+    def __init__(
+        self,
+        normalize: str = "none",
+        documents: str = "none",
+        scratch: OpenFile | None = None,
+        ids_file: OpenFile | None = None,
+    ) -> None:
         self._id_of = np.full(_BOUNDARY + 1, -1, np.int32)  # by code point
         self._met: list[int] = []  # code points by provisional id
-        self._data = bytearray()
-        self._type = np.dtype(np.uint8)
+        self._ids = Spool(np.uint8, ids_file or scratch)
+        self._scratch = scratch
         self._hash = hashlib.sha256()
         self._pending: list[str | None] = []  # text and ends of documents
         self._pending_chars = 0
@@ -90,17 +99,21 @@ class CorpusBuilder:
         """Return the corpus. The builder must not be used any more: the corpus has its memory."""
         self._flush()
         met = np.array(self._met, np.uint32)
-        final = np.argsort(np.argsort(met)).astype(self._type)  # by provisional id; the boundary becomes the last
-        ids = np.frombuffer(self._data, self._type)  # shares the memory of the bytearray, and is writable
-        for start in range(0, len(ids), _CHUNK):
-            chunk = ids[start : start + _CHUNK]
-            chunk[...] = final[chunk]
+        final = np.argsort(np.argsort(met)).astype(self._ids.dtype)  # by provisional id; the boundary becomes the last
+        self._ids.translate(final)
+        ids = self._ids.array()
         has_boundary = self._documents != "none"
         counts = count_ids(ids[has_boundary:], len(met))
         vocab = Vocab(np.sort(met)[: len(met) - has_boundary], counts, has_boundary=has_boundary)
-        fingerprint = Fingerprint(self.length, self._hash.hexdigest())
-        line_endings = frozenset(self.line_endings)
-        return Corpus(vocab, ids, fingerprint, line_endings, self._normalize, documents=self._documents)
+        return Corpus(
+            vocab,
+            ids,
+            Fingerprint(self.length, self._hash.hexdigest()),
+            frozenset(self.line_endings),
+            self._normalize,
+            documents=self._documents,
+            scratch=self._scratch,
+        )
 
     def _flush(self) -> None:
         """Encode the pending text, and the ends of documents in it."""
@@ -126,7 +139,6 @@ class CorpusBuilder:
             self._met.extend(new.tolist())
             ids = self._id_of[points]
         narrowest = np.min_scalar_type(max(len(self._met) - 1, 0))
-        if narrowest.itemsize > self._type.itemsize:
-            self._data = bytearray(np.frombuffer(self._data, self._type).astype(narrowest).data)
-            self._type = narrowest
-        self._data += ids.astype(self._type).data
+        if narrowest.itemsize > self._ids.dtype.itemsize:
+            self._ids.translate(np.arange(256**self._ids.dtype.itemsize, dtype=narrowest))
+        self._ids.append(ids)

@@ -9,7 +9,8 @@ from charlstm.arrays import Bools, Hashes, Ids, Int64s
 from charlstm.config.settings import DataConfig
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.text.cleaning import UNCHANGED, Cleaning
-from charlstm.text.documents import choose_held_out, find_copies, hash_documents
+from charlstm.text.documents import choose_held_out, find_boundaries, find_copies, hash_documents, select_documents
+from charlstm.text.spool import OpenFile, Spool, is_mapped
 from charlstm.text.vocab import UNKNOWN, Vocab
 
 _CHUNK = 1 << 20  # characters
@@ -42,6 +43,8 @@ class Dataset:
     copies: int = 0  # documents that equal an earlier one
     example_copy: str = ""  # one of them
     cleaning: Cleaning = UNCHANGED  # of the corpus
+    train_starts: Int64s | None = None  # indices of the boundaries in the training text; None without documents
+    val_documents: int = 0  # for validation
 
     def __repr__(self) -> str:
         distinct = len(self.vocab.code_points)
@@ -49,13 +52,8 @@ class Dataset:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the ids."""
-        return self.train_ids.nbytes + self.val_ids.nbytes
-
-    @cached_property
-    def train_starts(self) -> Int64s | None:
-        """Indices of the boundaries in the training text; None without documents."""
-        return None if self.vocab.boundary_id is None else np.flatnonzero(self.train_ids == self.vocab.boundary_id)
+        """Memory of the ids, unless they are on the disk."""
+        return sum(ids.nbytes for ids in (self.train_ids, self.val_ids) if not is_mapped(ids))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +74,7 @@ class Corpus:
     deduplicate: bool = False  # whether copies of documents have been dropped
     cleaning: Cleaning = UNCHANGED  # what was changed in the text before that
     notes: tuple[str, ...] = ()  # lines for the user on how the files were read
+    scratch: OpenFile | None = None  # opens a file for an array that is too large for memory; None if all are to fit
 
     def __repr__(self) -> str:
         documents = "" if self.starts is None else f" in {len(self.starts) - 1:,} documents"
@@ -96,14 +95,15 @@ class Corpus:
     @cached_property
     def starts(self) -> Int64s | None:
         """Indices of the boundaries, one more than there are documents; None without documents."""
-        return None if self.vocab.boundary_id is None else np.flatnonzero(self.ids == self.vocab.boundary_id)
+        boundary = self.vocab.boundary_id
+        return None if boundary is None else find_boundaries(self.ids, boundary, self.scratch)
 
     @cached_property
     def document_hashes(self) -> Hashes:
         """A hash of each document, which equal ones share; empty without documents."""
         if self.starts is None:
             return np.zeros(0, np.uint64)
-        return hash_documents(self.ids, self.starts, self.vocab.code_points)
+        return hash_documents(self.ids, self.starts, self.vocab.code_points, self.scratch)
 
     def document(self, number: int) -> str:
         """Return the text of a document, given its number from 0."""
@@ -131,9 +131,12 @@ class Corpus:
         """
         train_chars = len(self.ids) - int(len(self.ids) * val_fraction)
         train_ids, val_ids = self.ids[:train_chars], self.ids[train_chars:]
+        train_starts, val_documents = None, 0
         if self.starts is not None:
-            held_out = choose_held_out(self.document_hashes, np.diff(self.starts), val_fraction)
+            held_out = choose_held_out(self.document_hashes, self.starts, val_fraction)
             train_ids, val_ids = self._select(~held_out), self._select(held_out)
+            train_starts = find_boundaries(train_ids, len(self.vocab) - 1, self.scratch)
+            val_documents = int(held_out.sum())
         return Dataset(
             train_ids,
             val_ids,
@@ -145,6 +148,8 @@ class Corpus:
             self.documents,
             self.deduplicate,
             cleaning=self.cleaning,
+            train_starts=train_starts,
+            val_documents=val_documents,
         )
 
     def drop_copies(self) -> "Corpus":
@@ -159,8 +164,7 @@ class Corpus:
     def _select(self, documents: Bools) -> Ids:
         """Return the ids of some documents, with the boundary before each and after the last; nothing for none."""
         assert self.starts is not None
-        kept = np.repeat(documents, np.diff(self.starts))
-        return self.ids[np.append(kept, documents.any())]
+        return select_documents(self.ids, self.starts, documents, self.scratch)
 
     def merge_rare(self, min_count: int) -> "Corpus":
         """Return the corpus with each character that occurs fewer than `min_count` times as the unknown character.
@@ -176,7 +180,8 @@ class Corpus:
         left_counts = np.append(np.bincount(new, counts).astype(np.int64), boundary)
         vocab = Vocab(left, left_counts, has_unknown=True, has_boundary=len(boundary) > 0)
         new = np.append(new, [len(left)] * len(boundary))
-        return replace(self, vocab=vocab, ids=_translate(self.ids, new.astype(vocab.id_type)), min_count=min_count)
+        ids = self._translate(new.astype(vocab.id_type))
+        return replace(self, vocab=vocab, ids=ids, min_count=min_count)
 
     def encode_with(self, vocab: Vocab) -> tuple[Ids, int]:
         """Return the text in the ids of another vocabulary, and the number of its unknown characters.
@@ -189,9 +194,8 @@ class Corpus:
         if vocab == self.vocab and vocab.unknown_id is None:
             return self.ids, 0
         ids, known = self._find_in(vocab)
-        known_ids = self.ids if known.all() else self.ids[known[self.ids]]
-        kept = known_ids if vocab.unknown_id is None else self.ids
-        return ids[kept], len(self.ids) - len(known_ids)
+        unknown = int(count_ids(self.ids, len(known))[~known].sum())
+        return self._translate(ids, known | (vocab.unknown_id is not None)), unknown
 
     def mark_unknown(self, vocab: Vocab) -> Ids:
         """Return the text in the ids of another vocabulary, with the id V for what it cannot encode.
@@ -201,8 +205,15 @@ class Corpus:
         """
         ids, known = self._find_in(vocab)
         encoded = known | (vocab.unknown_id is not None)
-        marked: Ids = np.where(encoded, ids, len(vocab)).astype(np.min_scalar_type(len(vocab)))
-        return marked[self.ids]
+        return self._translate(np.where(encoded, ids, len(vocab)).astype(np.min_scalar_type(len(vocab))))
+
+    def _translate(self, table: Ids, kept: Bools | None = None) -> Ids:
+        """Return `table[ids]`, without those that are not kept."""
+        translated = Spool(table.dtype, self.scratch)
+        for start in range(0, len(self.ids), _CHUNK):
+            chunk = self.ids[start : start + _CHUNK]
+            translated.append(table[chunk if kept is None or kept.all() else chunk[kept[chunk]]])
+        return translated.array()
 
     def _find_in(self, vocab: Vocab) -> tuple[Ids, Bools]:
         """Return what each id of the corpus is in another vocabulary, and which are known; see `Vocab.find`."""
@@ -223,11 +234,3 @@ def count_ids(ids: Ids, vocab_size: int) -> Int64s:
     for start in range(0, len(ids), _CHUNK):
         counts += np.bincount(ids[start : start + _CHUNK], minlength=vocab_size)
     return counts
-
-
-def _translate(ids: Ids, table: Ids) -> Ids:
-    """Return `table[ids]`, without the large temporary array of indices that NumPy would make."""
-    translated = np.empty(len(ids), table.dtype)
-    for start in range(0, len(ids), _CHUNK):
-        translated[start : start + _CHUNK] = table[ids[start : start + _CHUNK]]
-    return translated

@@ -8,11 +8,13 @@ from typing import Final
 import numpy as np
 
 from charlstm.arrays import Bools, CodePoints, Hashes, Ids, Int64s
+from charlstm.text.spool import OpenFile, Spool
 
 END: Final = None  # the end of a document, or of a row, among pieces of text
 _SEPARATOR = re.compile(r"\n(?:[ \t]*\n)+")
-_CHUNK = 1 << 20  # characters hashed at a time
+_CHUNK = 1 << 20  # characters, or documents, at a time
 _MAX_ONLY = 0.5  # fraction of the text that a document may be and still be the only one held out
+_BINS, _SHIFT = 1 << 12, np.uint64(52)  # hashes with the same first bits are in the same bin
 _PLACE, _MIX_1, _MIX_2 = (np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
@@ -70,7 +72,15 @@ def _strip_last_newline(pieces: Iterable[str]) -> Iterator[str | None]:
     yield END
 
 
-def hash_documents(ids: Ids, starts: Int64s, code_points: CodePoints) -> Hashes:
+def find_boundaries(ids: Ids, boundary_id: int, scratch: OpenFile | None = None) -> Int64s:
+    """Return the indices of the boundaries in a text [D + 1]."""
+    starts = Spool(np.int64, scratch)
+    for first in range(0, len(ids), _CHUNK):
+        starts.append(first + np.flatnonzero(ids[first : first + _CHUNK] == boundary_id))
+    return starts.array()
+
+
+def hash_documents(ids: Ids, starts: Int64s, code_points: CodePoints, scratch: OpenFile | None = None) -> Hashes:
     """Return a hash of each document [D]: equal for equal documents, whatever the other documents are.
 
     The hash is the sum of a pseudorandom number for each character and its place, modulo 2^64.
@@ -79,17 +89,39 @@ def hash_documents(ids: Ids, starts: Int64s, code_points: CodePoints) -> Hashes:
         ids: the documents, with the boundary before each and after the last.
         starts: indices of the boundaries [D + 1].
         code_points: by id.
+        scratch: opens a file for the hashes, if they are too large for memory.
     """
     numbers = np.append(code_points, np.uint32(0)).astype(np.uint64)  # the boundary comes last
-    hashes = np.zeros(len(starts) - 1, np.uint64)
-    for first in range(0, len(ids) - 1, _CHUNK):
-        last = min(first + _CHUNK, len(ids) - 1)
-        d = int(np.searchsorted(starts, first, "right")) - 1
-        cuts = np.append(first, starts[d + 1 : np.searchsorted(starts, last)])  # in this chunk
-        places = np.arange(first, last) - np.repeat(starts[d : d + len(cuts)], np.diff(cuts, append=last))
-        values = _mix(numbers[ids[first:last]] + places.astype(np.uint64) * _PLACE)
-        hashes[d : d + len(cuts)] += np.add.reduceat(values, cuts - first)
-    return _mix(hashes)
+    hashes, begun = Spool(np.uint64, scratch), np.zeros(1, np.uint64)  # the sum for a document so far
+    for chunk, documents, counts in document_chunks(starts):
+        ends = np.cumsum(counts)
+        places = np.arange(chunk.start, chunk.stop) - np.repeat(starts[documents], counts)
+        values = _mix(numbers[ids[chunk]] + places.astype(np.uint64) * _PLACE)
+        sums = np.add.reduceat(values, ends - counts)
+        sums[:1] += begun[:1]
+        complete = len(sums) - (starts[documents.stop] > chunk.stop)
+        hashes.append(_mix(sums[:complete]))
+        begun = np.append(sums[complete:], np.uint64(0))
+    return hashes.array()
+
+
+def select_documents(ids: Ids, starts: Int64s, which: Bools, scratch: OpenFile | None = None) -> Ids:
+    """Return the ids of some documents [D], with the boundary before each and after the last; nothing for none."""
+    selected = Spool(ids.dtype, scratch)
+    for chunk, documents, counts in document_chunks(starts):
+        selected.append(ids[chunk][np.repeat(which[documents], counts)])
+    if which.any():
+        selected.append(ids[-1:])
+    return selected.array()
+
+
+def document_chunks(starts: Int64s) -> Iterator[tuple[slice, slice, Int64s]]:
+    """Yield chunks of a text, the documents of which each has a part, and how many of its characters are in each."""
+    for first in range(0, int(starts[-1]), _CHUNK):
+        last = min(first + _CHUNK, int(starts[-1]))
+        documents = slice(int(np.searchsorted(starts, first, "right")) - 1, int(np.searchsorted(starts, last)))
+        edges = np.append(np.maximum(starts[documents], first), last)
+        yield slice(first, last), documents, np.diff(edges)
 
 
 def _mix(x: Hashes) -> Hashes:
@@ -102,24 +134,90 @@ def _mix(x: Hashes) -> Hashes:
 def find_copies(hashes: Hashes) -> Bools:
     """Return which documents equal an earlier one [D]."""
     copies = np.ones(len(hashes), bool)
-    copies[np.unique(hashes, return_index=True)[1]] = False
+    parts = 1 + len(hashes) // _CHUNK
+    for part in range(parts):  # equal documents are in the same part
+        chunks = range(0, len(hashes), _CHUNK)
+        members = [first + np.flatnonzero(hashes[first : first + _CHUNK] % parts == part) for first in chunks]
+        numbers = np.concatenate([np.zeros(0, np.intp), *members])
+        copies[numbers[np.unique(hashes[numbers], return_index=True)[1]]] = False
     return copies
 
 
-def choose_held_out(hashes: Hashes, lengths: Int64s, fraction: float) -> Bools:
+def choose_held_out(hashes: Hashes, starts: Int64s, fraction: float) -> Bools:
     """Return which documents to hold out [D]: those with the lowest hashes, with about a fraction of the text.
 
     The choice depends on nothing but the documents, equal ones stay together, and a few more documents change it
     little. Those that exceed the fraction by themselves are not held out. If all do, the shortest is, unless it is more
     than half of the text.
+
+    Args:
+        hashes: of the documents [D].
+        starts: indices of the boundaries [D + 1].
+        fraction: of the text.
     """
-    groups, group_of = np.unique(hashes, return_inverse=True)  # of equal documents
-    chars = np.bincount(group_of, lengths, minlength=len(groups))
-    wanted = math.ceil(fraction * chars.sum())
-    short = np.flatnonzero((chars <= wanted) & (wanted > 0))[: len(groups) - 1]  # one is left to train on
-    total = np.append(0, np.cumsum(chars[short]))
-    chosen = short[: int(np.argmin(np.abs(total - wanted)))]
-    if wanted and not len(chosen) and chars.min() <= _MAX_ONLY * chars.sum():
-        chosen = np.array([np.argmin(chars)])
-    held_out: Bools = np.isin(group_of, chosen)
-    return held_out
+    wanted = math.ceil(fraction * starts[-1])
+    if not wanted:
+        return np.zeros(len(hashes), bool)
+    chars = np.zeros(_BINS, np.int64)
+    for part, lengths in _parts(hashes, starts):
+        chars += np.bincount(part >> _SHIFT, lengths, _BINS).astype(np.int64)
+    groups, sizes = _count_groups(hashes, starts, chars > wanted)
+    is_long = sizes > wanted
+    np.subtract.at(chars, groups[is_long] >> _SHIFT, sizes[is_long])
+    last = _find_last(hashes, starts, groups[is_long], chars, wanted)
+    if last is not None:
+        held_out = [(part <= last) & ~np.isin(part, groups[is_long]) for part, _ in _parts(hashes, starts)]
+        return np.concatenate(held_out)
+    shortest = sizes.min(initial=starts[-1])
+    only: Bools = np.isin(hashes, groups[sizes == shortest][:1])
+    return only & bool(shortest <= _MAX_ONLY * starts[-1])
+
+
+def _find_last(hashes: Hashes, starts: Int64s, long: Hashes, chars: Int64s, wanted: int) -> np.uint64 | None:
+    """Return the highest hash of a document to hold out; None if there is none.
+
+    Args:
+        hashes: of the documents [D].
+        starts: indices of the boundaries [D + 1].
+        long: hashes of documents that are not held out.
+        chars: in each bin, without those.
+        wanted: characters.
+    """
+    sums = np.cumsum(chars)
+    at = int(np.searchsorted(sums, wanted))  # the bin in which there are enough
+    if at == _BINS:
+        return np.uint64(2**64 - 1) if sums[-1] else None
+    groups, sizes = _count_groups(hashes, starts, np.arange(_BINS) == at)
+    is_short = ~np.isin(groups, long)
+    groups, sizes = groups[is_short], sizes[is_short]
+    if sums[at] == starts[-1]:
+        groups, sizes = groups[:-1], sizes[:-1]  # one is left to train on
+    before = sums[at] - chars[at]
+    count = int(np.argmin(np.abs(before + np.append(0, np.cumsum(sizes)) - wanted)))
+    if count:
+        last: np.uint64 = groups[count - 1]
+        return last
+    return (np.uint64(at) << _SHIFT) - np.uint64(1) if before else None
+
+
+def _count_groups(hashes: Hashes, starts: Int64s, bins: Bools) -> tuple[Hashes, Int64s]:
+    """Return the distinct hashes in some bins, ascending, and how many characters their documents have."""
+    groups, sizes = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    for part, lengths in _parts(hashes, starts):
+        chosen = bins[part >> _SHIFT]
+        distinct, chars = _sum_by(part[chosen], lengths[chosen])
+        groups.append(distinct)
+        sizes.append(chars)
+    return _sum_by(np.concatenate(groups), np.concatenate(sizes))
+
+
+def _sum_by(hashes: Hashes, chars: Int64s) -> tuple[Hashes, Int64s]:
+    """Return the distinct hashes, ascending, and the sum of the characters of each."""
+    distinct, group_of = np.unique(hashes, return_inverse=True)
+    return distinct, np.bincount(group_of, chars, len(distinct)).astype(np.int64)
+
+
+def _parts(hashes: Hashes, starts: Int64s) -> Iterator[tuple[Hashes, Int64s]]:
+    """Yield the hashes and the lengths of documents, some at a time."""
+    for first in range(0, len(hashes), _CHUNK):
+        yield hashes[first : first + _CHUNK], np.diff(starts[first : first + _CHUNK + 1])

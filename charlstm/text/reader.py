@@ -4,7 +4,7 @@ An argument becomes open files (`sources`, `archives`), a file becomes text (`de
 (`fields`, `markup`), and the pieces of all of them, changed if asked to (`cleaning`), become ids (`corpus`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ from charlstm.text.docx import read_docx
 from charlstm.text.fields import find_export, read_any, read_json, read_json_lines, read_table, skip_assignment
 from charlstm.text.markup import strip_tags
 from charlstm.text.sources import STDIN, expand, open_sources
+from charlstm.text.spool import OpenFile
 from charlstm.text.stream import End, Findings, Piece
 
 _BLOCK = 1 << 18  # characters that are added to a corpus at a time
@@ -41,6 +42,9 @@ def read_corpus(
     unescape_html: bool = False,
     strip_urls: bool = False,
     lowercase: bool = False,
+    scratch: OpenFile | None = None,
+    ids_file: OpenFile | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Corpus:
     """Read texts, in the order given, as one corpus. A file that does not end with a newline is followed by one.
 
@@ -57,6 +61,10 @@ def read_corpus(
         unescape_html: replace HTML character references.
         strip_urls: remove web addresses.
         lowercase: convert the text to lower case.
+        scratch: opens a file for arrays that are too large for memory, such as `tempfile.TemporaryFile`. Without it,
+            everything is in memory.
+        ids_file: opens the file for the ids, if it is to be another kind of file.
+        progress: called with the number of bytes read so far.
 
     Raises:
         UsageError: a file is missing or unreadable, a setting is invalid, or a field is missing or not given.
@@ -75,8 +83,8 @@ def read_corpus(
         documents=documents,
     )
     cleaning, findings = Cleaning(unescape_html, strip_urls, lowercase), Findings()
-    builder = CorpusBuilder(normalize, documents)
-    pieces = iter(clean_pieces(read_pieces(names, data, findings), cleaning, normalize))
+    builder = CorpusBuilder(normalize, documents, scratch, ids_file)
+    pieces = iter(clean_pieces(read_pieces(names, data, findings, progress), cleaning, normalize))
     if documents == "none":
         builder.extend(_join(pieces))
     else:
@@ -88,7 +96,9 @@ def read_corpus(
     return replace(builder.corpus(), cleaning=cleaning, notes=tuple(map(printable, findings.notes())))
 
 
-def read_pieces(paths: Sequence[str], data: DataConfig, findings: Findings) -> Iterator[Piece]:
+def read_pieces(
+    paths: Sequence[str], data: DataConfig, findings: Findings, progress: Callable[[int], None] | None = None
+) -> Iterator[Piece]:
     """Yield the text of files in pieces, which show where each record and each file ends, before it is cleaned.
 
     Raises:
@@ -101,6 +111,8 @@ def read_pieces(paths: Sequence[str], data: DataConfig, findings: Findings) -> I
             with errors_of(source.name):
                 for piece in _read(source, data, findings):
                     chars += len(piece.text)
+                    if progress:
+                        progress(findings.bytes_read)
                     yield piece
             yield Piece("", End.FILE)
             if source.listed:

@@ -7,7 +7,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from charlstm.config.presets import find_bundled
 from charlstm.errors import CharlstmError, UsageError
@@ -32,8 +32,7 @@ def open_sources(argument: str, include: str | None, findings: Findings) -> Iter
         UsageError: a file is missing or unreadable.
         CharlstmError: an archive cannot be read, or a file changes meanwhile.
     """
-    patterns = tuple(filter(None, (pattern.strip() for pattern in (include or "").split(","))))
-    listing = Listing(argument, patterns, findings)
+    listing = _listing(argument, include, findings)
     for source in _open(argument, listing):
         if source.listed:
             with errors_of(source.name):
@@ -42,6 +41,21 @@ def open_sources(argument: str, include: str | None, findings: Findings) -> Iter
                 listing.skip("binary")
                 continue
         yield source
+
+
+def find_files(paths: Sequence[str], include: str | None) -> list[str]:
+    """Return the files that arguments stand for, without standard input and bundled corpora.
+
+    Raises:
+        UsageError: a directory is unreadable, or nothing matches a pattern.
+    """
+    found: list[str] = []
+    for argument in expand(paths):
+        if os.path.isdir(argument):
+            found += _walk(argument, _listing(argument, include, Findings()))
+        elif os.path.exists(argument):
+            found.append(argument)
+    return found
 
 
 def expand(paths: Sequence[str]) -> list[str]:
@@ -63,6 +77,11 @@ def _match(path: str) -> list[str]:
     if not found:
         raise UsageError(f"{path}: no file matches this pattern")
     return found
+
+
+def _listing(argument: str, include: str | None, findings: Findings) -> Listing:
+    patterns = tuple(filter(None, (pattern.strip() for pattern in (include or "").split(","))))
+    return Listing(argument, patterns, findings)
 
 
 def _open(argument: str, listing: Listing) -> Iterator[Source]:
@@ -91,19 +110,32 @@ def _open_stdin() -> BinaryIO:
 
 
 def _open_file(path: str, listing: Listing, *, listed: bool) -> Iterator[Source]:
-    with _opened(path) as file:
+    with _opened(path, listing.findings) as file:
         size = os.fstat(file.fileno()).st_size
         yield from unpack(path, file, Budget(path, size), listing, listed)
 
 
+class _CountedFile(io.FileIO):
+    """A file that counts the bytes read."""
+
+    def __init__(self, path: str, findings: Findings) -> None:
+        super().__init__(path)
+        self._findings = findings
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer)
+        self._findings.bytes_read += count
+        return count
+
+
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _opened(path: str, findings: Findings) -> Iterator[BinaryIO]:
     """Open a file, and check at the end that it has not changed meanwhile."""
     with errors_of(path):
-        file = open(path, "rb", buffering=_BUFFER)  # noqa: SIM115
+        file = io.BufferedReader(_CountedFile(path, findings), _BUFFER)
     with file:
         before = os.fstat(file.fileno())
-        yield file
+        yield cast(BinaryIO, file)
         after = os.fstat(file.fileno())
     if stat.S_ISREG(before.st_mode) and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise CharlstmError(f"{path} changed while it was read; wait until it is complete, or copy it first")

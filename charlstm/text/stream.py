@@ -35,6 +35,7 @@ class Findings:
     examples: dict[str, str] = field(default_factory=dict)  # text by detected encoding
     files: dict[str, Counter[str]] = field(default_factory=dict)  # by directory or archive, and reason to skip them
     replaced: int = 0  # unpaired surrogates
+    bytes_read: int = 0  # of files as they are on the disk
 
     def count(self, container: str, skipped: str = "") -> None:
         """Count a file of a directory or an archive, which is skipped if a reason is given."""

@@ -1,0 +1,95 @@
+"""Texts that are too large for memory: the same model, whatever happens on the way, and nothing left over."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import TEXT, error_line
+
+from charlstm import load_run
+from charlstm.text import spool
+
+SETTINGS = ("--hidden-size", 8, "--steps", 30, "--evals", 2, "--threads", 1, "--batch-size", 4)
+LARGE = "import charlstm.text.spool as s; s._IN_MEMORY = 1000; from charlstm.cli.main import run; run()"
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch, text_file):
+    monkeypatch.setattr(spool, "_IN_MEMORY", 1000)
+
+
+def weights(folder) -> bytes:
+    return (folder / "model.npz").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["none", "line"])
+def test_model_is_that_of_a_text_in_memory(kind, here, tmp_path, monkeypatch):
+    assert here("train", "corpus.txt", *SETTINGS, "--documents", kind).returncode == 0
+    large = weights(tmp_path)
+    monkeypatch.setattr(spool, "_IN_MEMORY", 1 << 30)
+    assert here("train", "corpus.txt", *SETTINGS, "--documents", kind, "--force").returncode == 0
+    assert weights(tmp_path) == large
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz"]
+
+
+def test_keep_ids_keeps_them_for_further_training(here, tmp_path):
+    assert here("train", "corpus.txt", *SETTINGS, "--keep-ids").returncode == 0
+    assert (tmp_path / "model.npz.ids").stat().st_size > len(TEXT)
+    assert here("train", "corpus.txt", "--resume", "--steps", "+10", "--keep-ids").returncode == 0
+    assert (tmp_path / "model.npz.ids").exists()
+    assert here("train", "corpus.txt", "--resume", "--steps", "+10").returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz"]
+
+
+def test_failed_start_leaves_no_ids(here, tmp_path):
+    done = here("train", "corpus.txt", "--hidden-size", 8192, "--num-layers", 16, "--batch-size", 4096)
+    assert "not enough memory" in error_line(done, 1)
+    assert os.listdir(tmp_path) == ["corpus.txt"]
+
+
+def test_standard_input_is_not_kept(here, tmp_path):
+    assert here("train", "-", *SETTINGS, "--keep-ids", input=TEXT).returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of the size of files")
+def test_full_disk_while_reading_is_reported(tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); "
+    command = [sys.executable, "-c", limit + LARGE, "train", "corpus.txt", "-q"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "could not be put on the disk: File too large" in error_line(done, 1)
+    assert os.listdir(tmp_path) == ["corpus.txt"]
+
+
+@pytest.mark.slow
+def test_run_killed_at_any_moment_resumes_bit_for_bit(here, tmp_path):
+    (tmp_path / "corpus.txt").write_text(TEXT * 20)
+    arguments = [*map(str, ("train", "corpus.txt", *SETTINGS, "--documents", "line", "-q"))]
+    assert here(*arguments).returncode == 0
+    expected = weights(tmp_path)
+    (tmp_path / "model.npz").unlink()
+    rng = random.Random(1)
+    stages = set()
+    for _ in range(12):
+        existing = ["--resume"] if (tmp_path / "model.npz").exists() else []
+        process = subprocess.Popen([sys.executable, "-c", LARGE, *arguments, *existing], cwd=tmp_path)
+        time.sleep(rng.uniform(0.2, 1.5))
+        if process.poll() is not None:
+            stages.add("finished")
+            assert process.returncode == 0
+            assert weights(tmp_path) == expected
+            (tmp_path / "model.npz").unlink()
+        else:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            stages.add(tuple(sorted(name.split(".")[-1] for name in os.listdir(tmp_path))))
+    existing = ["--resume"] if (tmp_path / "model.npz").exists() else []
+    assert here(*arguments, *existing).returncode == 0
+    assert weights(tmp_path) == expected
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz"]
+    assert len(stages) > 1, stages
+    assert load_run(tmp_path / "model.npz").training is None
