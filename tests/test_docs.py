@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import lzma
 import os
 import re
 import shlex
@@ -60,6 +61,7 @@ def write_corpora() -> None:
     Path("tweets.js").write_text(f"window.YTD.tweets.part0 = {json.dumps([{'tweet': {'full_text': SENTENCE}}] * 30)}")
     Path("outbox.json").write_text(json.dumps({"orderedItems": [{"object": {"content": f"<p>{SENTENCE}</p>"}}] * 30}))
     Path("corpus.txt.gz").write_bytes(gzip.compress(SENTENCE.encode() * 30))
+    Path("dump.txt.xz").write_bytes(lzma.compress(SENTENCE.encode() * 30))
     shutil.make_archive("letters", "zip", "letters")
     shutil.make_archive("letters", "gztar", "letters")
     with zipfile.ZipFile("letter.docx", "w") as archive:
