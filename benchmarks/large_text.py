@@ -18,7 +18,25 @@ import harness
 
 SUFFIXES = {".c", ".h", ".hpp", ".html", ".js", ".md", ".py", ".pyi", ".rst", ".txt"}
 SMALL = 1_000_000  # bytes of the text to compare the speed of training with
-COLUMNS = {"GB": ".2f", "reading, s": ".1f", "MB/s": ".0f", "total, s": ".1f", "anonymous, MB": ".0f"}
+COLUMNS = {
+    "GB": ".2f",
+    "distinct": "d",
+    "reading, s": ".1f",
+    "CPU, s": ".1f",
+    "MB/s of CPU": ".0f",
+    "total, s": ".1f",
+    "anonymous, MB": ".0f",
+}
+READ = """
+import sys, time
+from charlstm.config.settings import DataConfig
+from charlstm.storage.ids_file import discard, read_with_ids_file
+text, output, documents = sys.argv[1:]
+started, cpu = time.perf_counter(), time.process_time()
+corpus = read_with_ids_file(output, [text], DataConfig(documents=documents).reading, lambda count: None)
+print(len(corpus.vocab.code_points), time.perf_counter() - started, time.process_time() - cpu)
+discard(output)
+"""
 SPEEDS = {"chars/s": ",.0f", "of the small one": ".3f"}
 
 
@@ -70,16 +88,11 @@ def run(arguments: list[str]) -> tuple[float, float]:
     return time.perf_counter() - started, peak
 
 
-def reading_seconds(path: Path, documents: str, folder: Path) -> float:
-    """Return the seconds that reading takes in a process of its own, until the ids are in their file."""
-    code = (
-        "import sys, time; from charlstm.config.settings import DataConfig; "
-        "from charlstm.storage.ids_file import read_with_ids_file, discard; t = time.perf_counter(); "
-        "read_with_ids_file(sys.argv[2], [sys.argv[1]], DataConfig(documents=sys.argv[3]).reading, lambda n: None); "
-        "print(time.perf_counter() - t); discard(sys.argv[2])"
-    )
-    command = [sys.executable, "-c", code, str(path), str(folder / "read.npz"), documents]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+def measure_reading(path: Path, documents: str, folder: Path) -> tuple[int, float, float]:
+    """Read a text in a process of its own; return the distinct characters, and the seconds by the clock and of CPU."""
+    command = [sys.executable, "-c", READ, str(path), str(folder / "read.npz"), documents]
+    values = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()
+    return int(values[0]), float(values[1]), float(values[2])
 
 
 def training_speed(arguments: list[str], folder: Path) -> float:
@@ -108,12 +121,24 @@ def main(roots: tuple[str, ...], gb: float, kinds: str, ascii_only: bool, folder
             file.seek(int(gb * 1e9 / 2))
             small.write_bytes(file.read(SMALL).decode("utf-8", "ignore").encode())
         size = text.stat().st_size
-        steps = ["--force", "--hidden-size", "256", "--steps", "10", "--evals", "1", "-o", f"{name}/model.npz"]
+        steps = [
+            "--force",
+            "--hidden-size",
+            "256",
+            "--min-count",
+            str(int(gb * 10_000)),
+            "--steps",
+            "10",
+            "--evals",
+            "1",
+            "-o",
+            f"{name}/model.npz",
+        ]
         table = harness.Table(COLUMNS, labels=kinds.split(","))
         for kind in kinds.split(","):
-            reading = reading_seconds(text, kind, Path(name))
+            distinct, reading, cpu = measure_reading(text, kind, Path(name))
             total, memory = run(["train", str(text), "--documents", kind, *steps])
-            table.row(size / 1e9, reading, size / 1e6 / reading, total, memory, label=kind)
+            table.row(size / 1e9, distinct, reading, cpu, size / 1e6 / cpu, total, memory, label=kind)
         timed = ["--force", "-c", "shakespeare", "--time", "30s", "-o", f"{name}/model.npz"]
         table = harness.Table(SPEEDS, labels=kinds.split(","))
         for kind in kinds.split(","):

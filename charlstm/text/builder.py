@@ -9,7 +9,7 @@ from charlstm.arrays import CodePoints
 from charlstm.text.corpus import Corpus, Fingerprint, count_ids
 from charlstm.text.documents import END, split_documents
 from charlstm.text.spool import OpenFile, Spool
-from charlstm.text.vocab import Vocab, code_points
+from charlstm.text.vocab import UNKNOWN, Vocab, code_points
 
 _CHUNK = 1 << 20  # characters
 _BOUNDARY = 0x110000  # stands for the boundary among code points, above all of them
@@ -23,8 +23,12 @@ def corpus_from_text(text: str, documents: str = "none") -> Corpus:
         text: the corpus.
         documents: what separates its documents, as in `read_corpus`; with "file", it is one document.
     """
+    pieces: Iterable[str] = [convert_newlines(text)]
+    if documents != "none":
+        pieces = split_documents([text.replace(END, chr(UNKNOWN)) for text in pieces], documents)
     builder = CorpusBuilder(documents=documents)
-    builder.extend(split_documents([convert_newlines(text)], documents))
+    for piece in pieces:
+        builder.add(piece)
     return builder.corpus()
 
 
@@ -58,10 +62,12 @@ class CorpusBuilder:
     ) -> None:
         self._id_of = np.full(_BOUNDARY + 1, -1, np.int32)  # by code point
         self._met: list[int] = []  # code points by provisional id
+        self._ascii = b""  # the bytes of UTF-8 that are characters or the boundary, with provisional ids below 256
+        self._id_of_ascii = bytes(256)
         self._ids = Spool(np.uint8, ids_file or scratch)
         self._scratch = scratch
         self._hash = hashlib.sha256()
-        self._pending: list[str | None] = []  # text and ends of documents
+        self._pending: list[str] = []
         self._pending_chars = 0
         self._normalize, self._documents = normalize, documents
         self._is_open = False  # whether a document has begun
@@ -70,30 +76,21 @@ class CorpusBuilder:
         if documents != "none":
             self._append(np.array([_BOUNDARY], np.uint32))
 
-    def end_document(self) -> None:
-        """End a document, unless it is empty."""
-        if self._is_open:
-            self._pending.append(END)
-        self._is_open = False
-
     def add(self, text: str) -> None:
-        """Append text that has LF line endings."""
+        """Append text that has LF line endings. If there are documents, `END` ends one, unless it is empty."""
+        if self._documents != "none":
+            while 2 * END in text:
+                text = text.replace(2 * END, END)
+            text = text if self._is_open else text.removeprefix(END)
+            self.length -= text.count(END)
         if not text:
             return
-        self._is_open = True
+        self._is_open = not text.endswith(END)
         self._pending.append(text)
         self._pending_chars += len(text)
         self.length += len(text)
         if self._pending_chars >= _CHUNK:
             self._flush()
-
-    def extend(self, pieces: Iterable[str | None]) -> None:
-        """Append pieces of text, and end a document after each `END`."""
-        for piece in pieces:
-            if piece is END:
-                self.end_document()
-            else:
-                self.add(piece)
 
     def corpus(self) -> Corpus:
         """Return the corpus. The builder must not be used any more: the corpus has its memory."""
@@ -117,28 +114,35 @@ class CorpusBuilder:
 
     def _flush(self) -> None:
         """Encode the pending text, and the ends of documents in it."""
-        pieces, self._pending, self._pending_chars = self._pending, [], 0
-        text = "".join(filter(None, pieces))
+        text, self._pending, self._pending_chars = "".join(self._pending), [], 0
+        data = text.encode("utf-8", "surrogatepass")
+        if self._documents != "none":
+            data = data.replace(END.encode("utf-8", "surrogatepass"), _END_BYTE)
+        self._hash.update(data)
+        if len(data) == len(text) and not data.translate(None, self._ascii):
+            self._ids.append(np.frombuffer(data.translate(self._id_of_ascii), np.uint8))
+            return
         points = code_points(text)
-        if END not in pieces:
-            self._hash.update(text.encode("utf-8", "surrogatepass"))
-        else:
-            self._hash.update(
-                b"".join(_END_BYTE if piece is END else piece.encode("utf-8", "surrogatepass") for piece in pieces)
-            )
-            lengths = np.array([-1 if piece is END else len(piece) for piece in pieces])
-            ends = np.cumsum(np.maximum(lengths, 0))[lengths < 0]
-            points = np.insert(points, ends, _BOUNDARY)
+        if self._documents != "none":
+            points[points == ord(END)] = _BOUNDARY
         self._append(points)
 
     def _append(self, points: CodePoints) -> None:
         ids = self._id_of[points]
         if (ids < 0).any():
-            new = np.unique(points[ids < 0])
-            self._id_of[new] = np.arange(len(self._met), len(self._met) + len(new))
-            self._met.extend(new.tolist())
+            self._meet(np.unique(points[ids < 0]))
             ids = self._id_of[points]
         narrowest = np.min_scalar_type(max(len(self._met) - 1, 0))
         if narrowest.itemsize > self._ids.dtype.itemsize:
             self._ids.translate(np.arange(256**self._ids.dtype.itemsize, dtype=narrowest))
         self._ids.append(ids)
+
+    def _meet(self, new: CodePoints) -> None:
+        """Give new code points their provisional ids."""
+        self._id_of[new] = np.arange(len(self._met), len(self._met) + len(new))
+        self._met.extend(new.tolist())
+        single = np.append(self._id_of[:128], np.full(128, -1))  # by byte of UTF-8, with that of the boundary
+        single[_END_BYTE[0]] = self._id_of[_BOUNDARY]
+        fits = (single >= 0) & (single < 256)
+        self._ascii = bytes(np.flatnonzero(fits).astype(np.uint8))
+        self._id_of_ascii = bytes(np.where(fits, single, 0).astype(np.uint8))

@@ -232,5 +232,10 @@ def count_ids(ids: Ids, vocab_size: int) -> Int64s:
     """Return how often each id occurs [V]."""
     counts = np.zeros(vocab_size, np.int64)
     for start in range(0, len(ids), _CHUNK):
-        counts += np.bincount(ids[start : start + _CHUNK], minlength=vocab_size)
+        chunk = ids[start : start + _CHUNK]
+        if chunk.itemsize == 1 and len(chunk) == _CHUNK:  # counting pairs takes half as long
+            pairs = np.bincount(chunk.view(np.uint16), minlength=1 << 16).reshape(256, 256)
+            counts += (pairs.sum(0) + pairs.sum(1))[:vocab_size]
+        else:
+            counts += np.bincount(chunk, minlength=vocab_size)
     return counts

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from charlstm.arrays import Bools, CodePoints, Hashes, Ids, Int64s
 from charlstm.text.spool import OpenFile, Spool
 
-END: Final = None  # the end of a document, or of a row, among pieces of text
+END: Final = "\udfff"  # the end of a document, or of a row, in text; texts with documents have no such character
 _SEPARATOR = re.compile(r"\n(?:[ \t]*\n)+")
 _CHUNK = 1 << 20  # characters, or documents, at a time
 _MAX_ONLY = 0.5  # fraction of the text that a document may be and still be the only one held out
@@ -18,35 +19,23 @@ _BINS, _SHIFT = 1 << 12, np.uint64(52)  # hashes with the same first bits are in
 _PLACE, _MIX_1, _MIX_2 = (np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
-def split_documents(pieces: Iterable[str | None], documents: str) -> Iterator[str | None]:
-    """Yield the text of a file without what separates its documents, and `END` after each of them.
+def split_documents(pieces: Iterable[str], documents: str) -> Iterator[str]:
+    """Yield the text of a file with `END` in place of what separates its documents, and at its end.
 
     Args:
         pieces: of the text with LF line endings, and `END` after each row, where the reader knows rows.
-        documents: "line", "blank-line", "file", or "row", for which the ends in `pieces` count. For the others, and for
-            "none", which has no documents, the end of a row is a newline.
+        documents: "line", "blank-line", "file", or "row", for which the ends in `pieces` count. For the others, the end
+            of a row is a newline.
     """
     if documents == "row":
         return iter(pieces)
-    text = ("\n" if piece is END else piece for piece in pieces)
+    text = (piece.replace(END, "\n") for piece in pieces)
     if documents == "line":
-        return _split_lines(text)
-    if documents == "blank-line":
-        return _split_at_blank_lines(text)
-    return _strip_last_newline(text) if documents == "file" else text
+        return chain((piece.replace("\n", END) for piece in text), [END])
+    return _split_at_blank_lines(text) if documents == "blank-line" else _strip_last_newline(text)
 
 
-def _split_lines(pieces: Iterable[str]) -> Iterator[str | None]:
-    for piece in pieces:
-        *lines, rest = piece.split("\n")
-        for line in lines:
-            yield line
-            yield END
-        yield rest
-    yield END
-
-
-def _split_at_blank_lines(pieces: Iterable[str]) -> Iterator[str | None]:
+def _split_at_blank_lines(pieces: Iterable[str]) -> Iterator[str]:
     """Cut at lines that have nothing but spaces and tabs."""
     held = "\n\n"  # blank text that may belong to a separator; the start of a file counts as one
     for piece in pieces:
@@ -55,15 +44,11 @@ def _split_at_blank_lines(pieces: Iterable[str]) -> Iterator[str | None]:
         text, held = (text[:cut], text[cut:]) if cut >= 0 else (text, "")
         if held.count("\n") > 1:
             held = "\n\n" + held[held.rfind("\n") + 1 :]  # as good, and short
-        first, *others = _SEPARATOR.split(text)
-        yield first
-        for document in others:
-            yield END
-            yield document
+        yield _SEPARATOR.sub(END, text)
     yield END
 
 
-def _strip_last_newline(pieces: Iterable[str]) -> Iterator[str | None]:
+def _strip_last_newline(pieces: Iterable[str]) -> Iterator[str]:
     held = ""
     for piece in filter(None, pieces):
         text = held + piece

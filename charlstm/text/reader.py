@@ -23,6 +23,7 @@ from charlstm.text.markup import strip_tags
 from charlstm.text.sources import STDIN, expand, open_sources
 from charlstm.text.spool import OpenFile
 from charlstm.text.stream import End, Findings, Piece
+from charlstm.text.vocab import UNKNOWN
 
 _BLOCK = 1 << 18  # characters that are added to a corpus at a time
 _TABLES = (".csv", ".tsv")
@@ -86,10 +87,12 @@ def read_corpus(
     builder = CorpusBuilder(normalize, documents, scratch, ids_file)
     pieces = iter(clean_pieces(read_pieces(names, data, findings, progress), cleaning, normalize))
     if documents == "none":
-        builder.extend(_join(pieces))
+        text = _join(pieces)
     else:
-        for first in pieces:  # of each file
-            builder.extend(split_documents(_text_of_file(chain([first], pieces)), documents))
+        files = (_text_of_file(chain([first], pieces)) for first in pieces)
+        text = chain.from_iterable(split_documents(file, documents) for file in files)
+    for piece in text:
+        builder.add(piece)
     if not builder.length:
         raise CharlstmError(f"{', '.join(names)}: no text is left")
     builder.line_endings |= findings.line_endings
@@ -168,10 +171,10 @@ def _nothing_found(argument: str, include: str | None, findings: Findings) -> Ch
     return CharlstmError(f"{argument} contains no files")
 
 
-def _text_of_file(pieces: Iterable[Piece]) -> Iterator[str | None]:
+def _text_of_file(pieces: Iterable[Piece]) -> Iterator[str]:
     """Yield the text of pieces up to the end of a file, and `END` after each record."""
     for text, end in pieces:
-        yield text
+        yield text.replace(END, chr(UNKNOWN))
         if end is End.RECORD:
             yield END
         if end is End.FILE:

@@ -50,13 +50,14 @@ class Spool:
         """Replace each item by the entry of a table for it, whose type may be wider."""
         old, new = self.dtype.itemsize, table.dtype.itemsize
         last = self._length
+        bytes_table = bytes(np.resize(table, 256)) if (old, new) == (1, 1) else b""  # many times as fast
         with disk_errors():
             while last:  # from the end, so that wider items overwrite only those that have been read
                 first = (last - 1) // _CHUNK * _CHUNK
                 self._file.seek(first * old)
-                items = np.frombuffer(self._file.read((last - first) * old), self.dtype)
+                data = self._file.read((last - first) * old)
                 self._file.seek(first * new)
-                self._file.write(table[items].data)
+                self._file.write(data.translate(bytes_table) if bytes_table else table[np.frombuffer(data, self.dtype)])
                 last = first
             self._file.seek(0, io.SEEK_END)
         self.dtype = table.dtype

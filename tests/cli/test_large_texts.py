@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from helpers import TEXT, error_line
@@ -22,7 +23,7 @@ def large(monkeypatch, text_file):
     monkeypatch.setattr(spool, "_IN_MEMORY", 1000)
 
 
-def weights(folder) -> bytes:
+def weights(folder: Path) -> bytes:
     return (folder / "model.npz").read_bytes()
 
 
@@ -73,7 +74,7 @@ def test_run_killed_at_any_moment_resumes_bit_for_bit(here, tmp_path):
     expected = weights(tmp_path)
     (tmp_path / "model.npz").unlink()
     rng = random.Random(1)
-    stages = set()
+    stages: set[object] = set()
     for _ in range(12):
         existing = ["--resume"] if (tmp_path / "model.npz").exists() else []
         process = subprocess.Popen([sys.executable, "-c", LARGE, *arguments, *existing], cwd=tmp_path)

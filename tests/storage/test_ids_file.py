@@ -1,6 +1,7 @@
 """The ids of a large text in a file beside the model: used again only for the same text, and if it is intact."""
 
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def read(folder, *names: str, **data: object) -> tuple[Corpus, int]:
+def read(folder, *names: str, **data: Any) -> tuple[Corpus, int]:
     """Return the corpus, and how many bytes of the texts were read for it."""
     counts = [0]
     paths = [str(folder / name) for name in names or ("a.txt",)]

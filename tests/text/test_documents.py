@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from charlstm import CharlstmError, Config, Corpus, UsageError, corpus_from_text, read_corpus
 from charlstm.config.settings import DataConfig
+from charlstm.text.builder import CorpusBuilder
 from charlstm.text.documents import END, choose_held_out, find_copies, split_documents
 
 LINES = "".join(f"post number {n} of some\n" for n in range(1000))
@@ -25,14 +26,8 @@ def documents_of(corpus: Corpus) -> list[str]:
 
 def split(pieces, how) -> list[str]:
     """Return the documents of some pieces, without empty ones."""
-    found, parts = [], []
-    for piece in split_documents(pieces, how):
-        if piece is not END:
-            parts.append(piece)
-        else:
-            found.append("".join(parts))
-            parts = []
-    assert not any(parts)
+    *found, rest = "".join(split_documents(pieces, how)).split(END)
+    assert not rest
     return list(filter(None, found))
 
 
@@ -70,7 +65,6 @@ def test_ends_of_rows_are_ends_of_documents_and_otherwise_newlines():
     rows = ["two\n\nparts", END, "", END, "last", END]
     assert split(rows, "row") == ["two\n\nparts", "last"]
     assert split(rows, "line") == ["two", "parts", "last"]
-    assert list(split_documents(["a", END, "b", END], "none")) == ["a", "\n", "b", "\n"]
 
 
 def test_ids_have_the_boundary_before_each_document_and_after_the_last():
@@ -90,6 +84,21 @@ def test_boundary_counts_among_the_ids_that_must_fit_into_a_byte():
     corpus = corpus_from_text(text, "file")
     assert corpus.ids.itemsize == 2
     assert documents_of(corpus) == [text]
+
+
+def test_surrogate_that_marks_the_end_of_a_document_is_replaced_in_text():
+    text = f"a{END}b"
+    assert documents_of(corpus_from_text(text, "line")) == ["a\ufffdb"]
+    assert corpus_from_text(text).text == text
+
+
+@given(st.lists(st.text("ab\né", max_size=6), max_size=8))
+def test_builder_drops_empty_documents_however_they_arrive(pieces):
+    builder = CorpusBuilder(documents="line")
+    for piece in split_documents(pieces, "line"):
+        builder.add(piece)
+        builder._flush()
+    assert documents_of(builder.corpus()) == list(filter(None, "".join(pieces).split("\n")))
 
 
 def test_fingerprint_has_a_byte_ff_after_each_document():

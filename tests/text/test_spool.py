@@ -29,8 +29,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def build(text: str, kind: str, scratch: spool.OpenFile | None) -> Corpus:
     builder = CorpusBuilder(documents=kind, scratch=scratch)
-    for piece in split_documents([text[k : k + 100] for k in range(0, len(text), 100)], kind):
-        builder.extend([piece])
+    pieces = [text[k : k + 100] for k in range(0, len(text), 100)]
+    for piece in pieces if kind == "none" else split_documents(pieces, kind):
+        builder.add(piece)
         builder._flush()
     return builder.corpus()
 
@@ -54,7 +55,7 @@ def test_array_on_the_disk_is_that_in_memory(chunks, wide, in_memory):
                     array.translate(table)
             arrays.append(array.array())
     assert arrays[0].dtype == arrays[1].dtype
-    assert np.array_equal(*arrays)
+    assert np.array_equal(arrays[0], arrays[1])
     assert not is_mapped(arrays[0])
     if len(chunks) < 4:
         assert is_mapped(arrays[1][1:]) == (arrays[1].nbytes > in_memory)
