@@ -16,7 +16,8 @@ _SEPARATOR = re.compile(r"\n(?:[ \t]*\n)+")
 _CHUNK = 1 << 20  # characters, or documents, at a time
 _MAX_ONLY = 0.5  # fraction of the text that a document may be and still be the only one held out
 _BINS, _SHIFT = 1 << 12, np.uint64(52)  # hashes with the same first bits are in the same bin
-_PLACE, _MIX_1, _MIX_2 = (np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_BASES = (0x9E3779B97F4A7C15, pow(0x9E3779B97F4A7C15, -1, 1 << 64))  # odd, and its inverse
 
 
 def split_documents(pieces: Iterable[str], documents: str) -> Iterator[str]:
@@ -68,7 +69,7 @@ def find_boundaries(ids: Ids, boundary_id: int, scratch: OpenFile | None = None)
 def hash_documents(ids: Ids, starts: Int64s, code_points: CodePoints, scratch: OpenFile | None = None) -> Hashes:
     """Return a hash of each document [D]: equal for equal documents, whatever the other documents are.
 
-    The hash is the sum of a pseudorandom number for each character and its place, modulo 2^64.
+    The hash is a polynomial over pseudorandom numbers for the characters, modulo 2^64 (Karp and Rabin, 1987).
 
     Args:
         ids: the documents, with the boundary before each and after the last.
@@ -76,14 +77,15 @@ def hash_documents(ids: Ids, starts: Int64s, code_points: CodePoints, scratch: O
         code_points: by id.
         scratch: opens a file for the hashes, if they are too large for memory.
     """
-    numbers = np.append(code_points, np.uint32(0)).astype(np.uint64)  # the boundary comes last
+    numbers = _mix(np.append(code_points + np.uint32(1), np.uint32(0)).astype(np.uint64))  # the boundary comes last
+    powers, inverses = (_powers(base, min(_CHUNK, len(ids))) for base in _BASES)
     hashes, begun = Spool(np.uint64, scratch), np.zeros(1, np.uint64)  # the sum for a document so far
     for chunk, documents, counts in document_chunks(starts):
-        ends = np.cumsum(counts)
-        places = np.arange(chunk.start, chunk.stop) - np.repeat(starts[documents], counts)
-        values = _mix(numbers[ids[chunk]] + places.astype(np.uint64) * _PLACE)
-        sums = np.add.reduceat(values, ends - counts)
-        sums[:1] += begun[:1]
+        firsts = np.cumsum(counts) - counts
+        terms = numbers[ids[chunk]] * powers[: chunk.stop - chunk.start]
+        sums = np.add.reduceat(terms, firsts) * inverses[firsts]
+        place = chunk.start - int(starts[documents.start])
+        sums[:1] = begun[:1] + sums[:1] * np.uint64(pow(_BASES[0], place, 1 << 64))
         complete = len(sums) - (starts[documents.stop] > chunk.stop)
         hashes.append(_mix(sums[:complete]))
         begun = np.append(sums[complete:], np.uint64(0))
@@ -107,6 +109,14 @@ def document_chunks(starts: Int64s) -> Iterator[tuple[slice, slice, Int64s]]:
         documents = slice(int(np.searchsorted(starts, first, "right")) - 1, int(np.searchsorted(starts, last)))
         edges = np.append(np.maximum(starts[documents], first), last)
         yield slice(first, last), documents, np.diff(edges)
+
+
+def _powers(base: int, count: int) -> Hashes:
+    """Return the powers of a number, from 0 on."""
+    factors = np.full(count, base, np.uint64)
+    factors[:1] = 1
+    powers: Hashes = np.multiply.accumulate(factors)
+    return powers
 
 
 def _mix(x: Hashes) -> Hashes:

@@ -36,7 +36,7 @@ def posts(models, tmp_path):
 def test_train_describes_documents_and_copies(posts, here):
     done = here("train", "posts.txt", "--documents", "line", *FLAGS, "-o", "new.npz")
     assert done.returncode == 0, done.stderr
-    assert " for validation in 371 and 29 documents, 18 distinct; " in done.stderr
+    assert " for validation in 372 and 28 documents, 18 distinct; " in done.stderr
     assert "392 documents equal earlier ones, such as 'no dogs': use --deduplicate to drop them" in done.stderr
     assert "charlstm sample --ckpt new.npz --num 20" in done.stderr
     assert load_run(posts / "new.npz").config.data.documents == "line"
