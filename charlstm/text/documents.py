@@ -8,12 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from charlstm.arrays import Bools, CodePoints, Hashes, Ids, Int64s
+from charlstm.arrays import Bools, CodePoints, Hashes, Ids, Int64s, IntArray
 from charlstm.text.spool import OpenFile, Spool
 
 END: Final = "\udfff"  # the end of a document, or of a row, in text; texts with documents have no such character
 _SEPARATOR = re.compile(r"\n(?:[ \t]*\n)+")
 _CHUNK = 1 << 20  # characters, or documents, at a time
+_SORTED = 1 << 22  # documents sorted at a time
 _MAX_ONLY = 0.5  # fraction of the text that a document may be and still be the only one held out
 _BINS, _SHIFT = 1 << 12, np.uint64(52)  # hashes with the same first bits are in the same bin
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -128,14 +129,34 @@ def _mix(x: Hashes) -> Hashes:
 
 def find_copies(hashes: Hashes) -> Bools:
     """Return which documents equal an earlier one [D]."""
-    copies = np.ones(len(hashes), bool)
-    parts = 1 + len(hashes) // _CHUNK
+    copies = np.zeros(len(hashes), bool)
+    chunks = [slice(first, first + _CHUNK) for first in range(0, len(hashes), _CHUNK)]
+    for chunk in chunks:  # first those near each other, so that nothing is large, however many copies there are
+        copies[chunk.start + _find_repeated(hashes[chunk])] = True
+    parts = 1 << (len(hashes) // _SORTED).bit_length()
     for part in range(parts):  # equal documents are in the same part
-        chunks = range(0, len(hashes), _CHUNK)
-        members = [first + np.flatnonzero(hashes[first : first + _CHUNK] % parts == part) for first in chunks]
+        mask = np.uint64(parts - 1)
+        members = [chunk.start + np.flatnonzero(((hashes[chunk] & mask) == part) & ~copies[chunk]) for chunk in chunks]
         numbers = np.concatenate([np.zeros(0, np.intp), *members])
-        copies[numbers[np.unique(hashes[numbers], return_index=True)[1]]] = False
+        copies[numbers[_find_repeated(hashes[numbers])]] = True
     return copies
+
+
+def _find_repeated(hashes: Hashes) -> IntArray:
+    """Return the indices of hashes that equal an earlier one. The indices are sorted along, in place of the last bits.
+
+    Where others have the same first bits, equal hashes may not be neighbours; about one in 2^40 is further away than
+    the next but one, and is not found.
+    """
+    low = np.uint64((1 << len(hashes).bit_length()) - 1)
+    keys = np.sort((hashes & ~low) | np.arange(len(hashes), dtype=np.uint64))
+    order = (keys & low).astype(np.intp)
+    ordered = hashes[order]
+    repeated = np.zeros(len(order), bool)
+    for distance in (1, 2):
+        repeated[distance:] |= ordered[distance:] == ordered[:-distance]
+    found: IntArray = order[repeated]
+    return found
 
 
 def choose_held_out(hashes: Hashes, starts: Int64s, fraction: float) -> Bools:

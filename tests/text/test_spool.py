@@ -23,6 +23,7 @@ POSTS = "".join(f"post {n % 37} of {n}: " + "äöü"[n % 3] * (n % 50) + "\n" fo
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let everything of more than 64 bytes go to the disk, and be read in small chunks."""
     monkeypatch.setattr(spool, "_IN_MEMORY", 64)
+    monkeypatch.setattr(documents, "_SORTED", 50)
     for module in (spool, documents, corpus_module):
         monkeypatch.setattr(module, "_CHUNK", 50)
 
