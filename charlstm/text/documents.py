@@ -143,20 +143,12 @@ def find_copies(hashes: Hashes) -> Bools:
 
 
 def _find_repeated(hashes: Hashes) -> IntArray:
-    """Return the indices of hashes that equal an earlier one. The indices are sorted along, in place of the last bits.
-
-    Where others have the same first bits, equal hashes may not be neighbours; about one in 2^40 is further away than
-    the next but one, and is not found.
-    """
-    low = np.uint64((1 << len(hashes).bit_length()) - 1)
-    keys = np.sort((hashes & ~low) | np.arange(len(hashes), dtype=np.uint64))
-    order = (keys & low).astype(np.intp)
-    ordered = hashes[order]
-    repeated = np.zeros(len(order), bool)
-    for distance in (1, 2):
-        repeated[distance:] |= ordered[distance:] == ordered[:-distance]
-    found: IntArray = order[repeated]
-    return found
+    """Return the indices of hashes that equal an earlier one."""
+    order = np.argsort(hashes)
+    begins = np.flatnonzero(np.diff(hashes[order], prepend=~hashes[order[:1]]))  # of equal ones
+    repeated = np.ones(len(hashes), bool)
+    repeated[np.minimum.reduceat(order, begins) if len(begins) else begins] = False
+    return np.flatnonzero(repeated)
 
 
 def choose_held_out(hashes: Hashes, starts: Int64s, fraction: float) -> Bools:
