@@ -64,7 +64,12 @@ def reading_of(run: Run, **given: Any) -> dict[str, Any]:
 
 
 def read_texts(
-    paths: str | Sequence[str], reading: Mapping[str, Any], *, output: str | None = None, quiet: bool = False
+    paths: str | Sequence[str],
+    reading: Mapping[str, Any],
+    *,
+    output: str | None = None,
+    may_write: bool = True,
+    quiet: bool = False,
 ) -> Corpus:
     """Read texts as a corpus, show the progress, and tell what was found, such as encodings and skipped files.
 
@@ -72,6 +77,7 @@ def read_texts(
         paths: of the texts.
         reading: the settings of `read_corpus`.
         output: a model file, beside which ids are kept that are too large for memory; None to keep them nowhere.
+        may_write: False to use such ids, but not to write them.
         quiet: show nothing.
     """
     names = [paths] if isinstance(paths, str) else paths
@@ -79,7 +85,7 @@ def read_texts(
         if output is None:
             corpus = read_corpus(names, **reading, scratch=_open_scratch, progress=progress)
         else:
-            corpus = read_with_ids_file(output, names, reading, progress)
+            corpus = read_with_ids_file(output, names, reading, progress, may_write=may_write)
     for note in () if quiet else corpus.notes:
         say(note)
     return corpus

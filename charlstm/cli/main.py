@@ -8,19 +8,23 @@ import io
 import os
 import shlex
 import sys
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 import charlstm
 from charlstm.cli.help import HelpGroup
+from charlstm.cli.mpi import launched_ranks, run_on_ranks
 from charlstm.cli.options import request_options, setting_options
 from charlstm.cli.requests import PlayRequest, SampleRequest, ScoreRequest, TrainRequest, is_model
 from charlstm.cli.signals import StoppedError
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import DATA_SETTINGS, LIMITS
-from charlstm.errors import CharlstmError, UsageError, printable, shorten
+from charlstm.errors import CharlstmError, UsageError
+
+if TYPE_CHECKING:
+    from charlstm.network.ranks import Ranks
 
 _Request = TypeVar("_Request", SampleRequest, PlayRequest, ScoreRequest)
 
@@ -28,27 +32,38 @@ _Request = TypeVar("_Request", SampleRequest, PlayRequest, ScoreRequest)
 def run() -> None:
     """Run the command line and exit: 0 fine, 1 the data or the run, 2 usage, 128 + n after signal n."""
     _open_standard_streams()
+    if launched_ranks() > 1:
+        sys.exit(run_on_ranks(_run))
+    code, message = _run()
+    if message:
+        from charlstm.cli.output import say_error
+
+        say_error(message)
+    sys.exit(code)
+
+
+def _run(ranks: "Ranks | None" = None) -> tuple[int, str]:
+    """Run the command line; return the exit code, and the message of an error."""
     try:
-        result = cli.main(standalone_mode=False)
+        result = cli.main(standalone_mode=False, obj=ranks)
         sys.stdout.flush()
-        code = result if isinstance(result, int) else 0
+        return (result if isinstance(result, int) else 0), ""
     except (BrokenPipeError, SystemExit):  # the reader has closed the pipe; click raises SystemExit then
         _drop_output()
-        code = 0
+        return 0, ""
     except (click.Abort, KeyboardInterrupt):
-        code = 130
+        return 130, ""
     except StoppedError as stopped:
-        code = 128 + stopped.number
+        return 128 + stopped.number, ""
     except click.ClickException as error:
-        code = _fail(f"{error.format_message().removesuffix('.')}{_help_hint(error)}", error.exit_code)
+        return error.exit_code, f"{error.format_message().removesuffix('.')}{_help_hint(error)}"
     except CharlstmError as error:
-        code = _fail(_with_flag(error), error.exit_code)
+        return error.exit_code, _with_flag(error)
     except MemoryError:
-        code = _fail("not enough memory; try a smaller --hidden-size, --batch-size or --seq-len", 1)
+        return 1, "not enough memory; try a smaller --hidden-size, --batch-size or --seq-len"
     except OSError as error:  # files have their own messages: this is standard output
         _drop_output()
-        code = _fail(f"standard output: {error.strerror or error}", 1)
-    sys.exit(code)
+        return 1, f"standard output: {error.strerror or error}"
 
 
 @click.group(
@@ -69,6 +84,8 @@ def cli(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    elif ctx.obj is not None and ctx.invoked_subcommand not in ("train", "help"):
+        raise UsageError(f"only train runs under mpiexec; start {ctx.invoked_subcommand} without it")
 
 
 @cli.command(
@@ -97,7 +114,7 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
     """
     from charlstm.cli.train import run_training
 
-    return run_training(request, config, _given(flags))
+    return run_training(request, config, _given(flags), click.get_current_context().obj)
 
 
 @cli.command()
@@ -297,14 +314,6 @@ def _open_standard_streams() -> None:
 def _drop_output() -> None:
     """Discard the rest of the output, which would fail again when Python exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _fail(message: str, code: int) -> int:
-    from charlstm.cli.output import say
-
-    line = printable(" ".join(message.split()))
-    say(f"Error: {shorten(line, 1000)}")
-    return code
 
 
 def _with_flag(error: CharlstmError) -> str:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import SETTINGS
-from charlstm.errors import CharlstmError, UsageError, printable
+from charlstm.errors import CharlstmError, UsageError, printable, shorten
 from charlstm.storage.run import Evaluation
 from charlstm.text.sources import find_files
 from charlstm.training.loop import Report
@@ -34,6 +34,11 @@ def say(line: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):  # full, closed, missing
         pass
+
+
+def say_error(message: str) -> None:
+    """Write an error, as one line."""
+    say(f"Error: {shorten(printable(' '.join(message.split())), 1000)}")
 
 
 class Display:

@@ -1,22 +1,24 @@
 """Whether a run fits into the memory of this machine, and its file on the disk."""
 
+import math
 import os
 import shutil
 
 from charlstm.config.settings import Config
 from charlstm.errors import CharlstmError
+from charlstm.network.ranks import Ranks
 from charlstm.text.corpus import Dataset
 from charlstm.training.advice import memory_bytes, unfinished_file_bytes
 
 
-def check_resources(config: Config, dataset: Dataset, output: str) -> None:
+def check_resources(config: Config, dataset: Dataset, output: str, ranks: Ranks | None = None) -> None:
     """Reject a run that needs more memory than this machine has, or more disk space than is free.
 
     Raises:
         CharlstmError: with the numbers.
     """
     memory = _total_memory()
-    needed = memory_bytes(config, dataset)
+    needed = memory_bytes(config, dataset) if ranks is None else _memory_of_ranks(config, dataset, ranks)
     if memory is not None and needed > memory:
         raise CharlstmError(
             f"not enough memory: training needs about {_size(needed)}, and this machine has {_size(memory)}; "
@@ -30,6 +32,12 @@ def check_resources(config: Config, dataset: Dataset, output: str) -> None:
             f"not enough disk space: saving {output} needs about {_size(needed)}, and {directory} has {_size(free)} "
             "free; free some space, choose another --output, or try a smaller --hidden-size"
         )
+
+
+def _memory_of_ranks(config: Config, dataset: Dataset, ranks: Ranks) -> int:
+    """Return the memory that the ranks on this machine need together."""
+    share = config.replace(batch_size=math.ceil(config.train.batch_size / ranks.size), threads=ranks.cores)
+    return ranks.on_machine * memory_bytes(share, dataset)
 
 
 def _total_memory() -> int | None:

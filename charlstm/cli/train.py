@@ -1,17 +1,22 @@
 """`charlstm train`: the run, the signals that stop it, and the file that holds it."""
 
+import dataclasses
+import itertools
 import os
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
+import charlstm
 from charlstm.cli.inputs import prepare_kernel, read_texts
+from charlstm.cli.mpi import told_if_killed
 from charlstm.cli.options import More
 from charlstm.cli.output import Display, Log, SpikeDetector, say
 from charlstm.cli.requests import TrainRequest, is_model
@@ -20,14 +25,27 @@ from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.summary import conclude, finish, introduce
 from charlstm.config.settings import LIMITS, Config
 from charlstm.errors import UsageError
+from charlstm.network.char_lstm import CharLSTM
+from charlstm.network.ranks import Ranks
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import remove_stale, temporary_path
 from charlstm.storage.checkpoint import load_run
 from charlstm.storage.ids_file import discard
 from charlstm.storage.lock import locked
 from charlstm.storage.run import Run
-from charlstm.training.advice import advise
-from charlstm.training.loop import Report, batches_for, epochs_of, extend, is_out_of_patience, is_over, new_run, train
+from charlstm.text.corpus import Dataset, Fingerprint
+from charlstm.training.advice import advise, measure_speed
+from charlstm.training.loop import (
+    Report,
+    batches_for,
+    check_streams,
+    epochs_of,
+    extend,
+    is_out_of_patience,
+    is_over,
+    new_run,
+    train,
+)
 
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
@@ -36,26 +54,49 @@ _SAMPLE_FRACTION = 0.02  # of the time since the previous evaluation that a samp
 _CHANGEABLE = (*LIMITS, "threads", "kernel")  # settings that a resumed run may change, by a flag
 
 
-def run_training(request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any]) -> int:
+def run_training(
+    request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any], ranks: Ranks | None = None
+) -> int:
     """Train, show the progress, keep the output up to date; return the exit code.
 
     Args:
         request: what was asked for.
         values: settings from a YAML file or preset; None to choose those that suit the corpus.
         flags: settings given as flags.
+        ranks: the processes that train together, if there are several. Only the first prints and writes.
     """
+    with as_exits():
+        if ranks is not None:
+            _check_alike(request, values, flags, ranks)
+            if ranks.rank:
+                return _follow(request, ranks)
+        with _announcing(ranks) as announce:
+            return _lead(request, values, flags, ranks, announce)
+
+
+def _lead(
+    request: TrainRequest,
+    values: Mapping[str, Any] | None,
+    flags: Mapping[str, Any],
+    ranks: Ranks | None,
+    announce: Callable[[Run, Fingerprint], None],
+) -> int:
+    """Train as the only process, or as the first of several; return the exit code."""
     _check_paths(request)
-    with as_exits(), locked(request.output):
+    with locked(request.output):
         remove_stale(request.output)
         _check_writable(request.output)
         chosen: Mapping[str, Any] = {}
         unfinished = request.resume
         try:
             if request.resume:
-                run = _resume(request, values or {}, flags)
+                run, corpus = _resume(request, values or {}, flags, ranks)
             else:
-                run, chosen = _start(request, values, flags)
-            code = _run(request, run, chosen, Log(request.log))
+                run, chosen = _start(request, values, flags, ranks)
+                corpus = run.fingerprint
+            log = Log(request.log)
+            announce(run, corpus)
+            code = _run(request, run, chosen, log, ranks)
             unfinished = run.training is not None
         finally:
             if not (unfinished or request.keep_ids):
@@ -63,35 +104,127 @@ def run_training(request: TrainRequest, values: Mapping[str, Any] | None, flags:
         return code
 
 
-def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log) -> int:
+def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log, ranks: Ranks | None) -> int:
     """Train until the end of the run or a signal; return the exit code."""
     display = Display(request.quiet, run.history[-1].val_loss if run.history else None)
     if run.training is None:
         finish(display, run, request.output, "is already finished")
-        display.say(f"To train it further:\n    {_resume_command(request, '--time', '+5m')}")
+        display.say(f"To train it further:\n    {_resume_command(request, ranks, '--time', '+5m')}")
         return 0
     assert run.dataset is not None
+    if ranks:
+        _compare_corpora(run, ranks)
+        display.say(f"Training on {ranks.size} ranks, of which {ranks.on_machine} on this machine")
     baselines = introduce(display, run, run.dataset, chosen)
     if request.resume:
         display.say(f"Resuming at step {run.training.step:,}")
-    with collected() as received, _warnings_to(display.say):
+    with collected() as received, _warnings_to(display.say), _death_reported(request, ranks):
         try:
-            _train(run, request.output, display, log, received)
+            _train(run, request.output, display, log, received, ranks)
         finally:
             display.close()
             log.close()
         run.save(request.output)
+        if ranks:
+            ranks.gather("saved")
     if run.training is None:
         conclude(display, run, run.dataset, baselines)
         finish(display, run, request.output, "is finished")
         return 0
     display.say(f"Stopped after step {run.training.step:,} and saved to {request.output}. To resume:")
-    display.say(f"    {_resume_command(request)}")
+    display.say(f"    {_resume_command(request, ranks)}")
     return 128 + received[0]
 
 
+# ---- several ranks
+
+
+def _check_alike(
+    request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any], ranks: Ranks
+) -> None:
+    """Check that all ranks were started alike, and with texts that all of them can read."""
+    given = {**dataclasses.asdict(request), **(values or {}), **flags}
+    ranks.compare({"charlstm": charlstm.__version__, **{name: str(value) for name, value in given.items()}})
+    if "-" in request.corpus:
+        raise UsageError("under mpiexec, standard input (-) reaches one rank only; name a file that all ranks can read")
+
+
+@contextmanager
+def _announcing(ranks: Ranks | None) -> Iterator[Callable[[Run, Fingerprint], None]]:
+    """Yield a function that sends a run to the other ranks. An error before that is sent in its place."""
+    announced = ranks is None
+
+    def announce(run: Run, corpus: Fingerprint) -> None:
+        nonlocal announced
+        if not announced and ranks:
+            announced = True
+            ranks.announce((dataclasses.replace(run, dataset=None), corpus))
+
+    try:
+        yield announce
+    except BaseException as error:
+        if not announced and ranks:
+            ranks.announce(error)
+        raise
+
+
+def _follow(request: TrainRequest, ranks: Ranks) -> int:
+    """Train as one of the ranks that neither print nor write; return the exit code."""
+    run, started_with = ranks.receive()
+    if run.training is None:
+        return 0
+    reading = run.config.data.reading
+    corpus = read_texts(request.corpus, reading, output=request.output, may_write=False, quiet=True)
+    run.fingerprint = corpus.fingerprint
+    _compare_corpora(run, ranks)
+    run.fingerprint = started_with  # it may have been another corpus, with --force
+    run.use_corpus(corpus, force=request.force)
+    with collected() as received, _warnings_to(lambda line: None):
+        for _ in _reports(run, received, ranks):
+            pass
+        ranks.gather("saved")
+    return 128 + received[0] if run.training else 0
+
+
+def _compare_corpora(run: Run, ranks: Ranks) -> None:
+    corpus = run.fingerprint
+    ranks.compare({"a corpus": f"of {corpus.chars:,} characters (SHA-256 {corpus.sha256[:8]}...)"})
+
+
+def _reports(run: Run, received: list[int], ranks: Ranks | None) -> Iterator[Report]:
+    """Yield the reports of a run until its end, or until a signal is received: after the same step on all ranks."""
+    for report in train(run, ranks=ranks):
+        yield report
+        if report.evaluation and ranks:
+            assert run.training is not None
+            _compare_weights(run.training.network, ranks)
+        signals = ranks.gather(received[:1]) if ranks else [received[:1]]
+        if any(signals) and report.progress < 1:
+            received += itertools.chain(*signals)
+            return
+
+
+def _compare_weights(network: CharLSTM, ranks: Ranks) -> None:
+    """Check that the weights are still the same, which processors that round differently would change."""
+    checksum = 0
+    for param in network.params.values():
+        checksum = zlib.crc32(param.data, checksum)
+    ranks.compare({"weights": f"with the checksum {checksum:08x}"})
+
+
+def _death_reported(request: TrainRequest, ranks: Ranks | None) -> AbstractContextManager[None]:
+    """Tell how to resume a run that ends because one of its ranks has died."""
+    if ranks is None:
+        return nullcontext()
+    command = _resume_command(request, ranks)
+    return told_if_killed(f"The run ends here, because one of its ranks did. To resume from the last save: {command}")
+
+
+# ---- a new run, or an old one
+
+
 def _start(
-    request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any]
+    request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any], ranks: Ranks | None
 ) -> tuple[Run, Mapping[str, Any]]:
     """Return a new run, and the settings that were chosen for it."""
     if any(isinstance(flag, More) for flag in flags.values()):
@@ -103,15 +236,35 @@ def _start(
     with _warnings_to((lambda line: None) if request.quiet else say):
         kernel = _prepare_kernel(config, request)
         if values is None:
-            chosen = advise(dataset, {**flags, "kernel": kernel})
+            chosen = _advise(dataset, {**flags, "kernel": kernel}, ranks)
     config = config.replace(kernel=kernel, **chosen)
-    check_resources(config, dataset, request.output)
+    check_resources(config, dataset, request.output, ranks)
+    if ranks:
+        check_streams(config, batches_for(config, dataset), ranks)
     return new_run(config, dataset), chosen
 
 
-def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Run:
-    """Return the run in the output file, with its corpus. Only flags may change its limit and its number of cores."""
+def _advise(dataset: Dataset, given: Mapping[str, Any], ranks: Ranks | None) -> dict[str, Any]:
+    """Return the settings that suit the corpus."""
+    if ranks is None:
+        return advise(dataset, given)
+    cores = ranks.cores
+
+    def measure_rank(config: Config, dataset: Dataset) -> float:
+        return measure_speed(config.replace(threads=min(config.train.threads or cores, cores)), dataset)
+
+    return advise(dataset, given, measure_rank, ranks.size)
+
+
+def _resume(
+    request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str, Any], ranks: Ranks | None
+) -> tuple[Run, Fingerprint]:
+    """Return the run in the output file, with its corpus, and the fingerprint of the corpus that it had before.
+
+    Only flags may change its limit and its number of cores.
+    """
     run = load_run(request.output)
+    started_with = run.fingerprint
     added = {name: flag.value for name, flag in flags.items() if isinstance(flag, More)}
     flags = {name: flag for name, flag in flags.items() if name not in added}
     kept = {name: value for name, value in values.items() if name not in _CHANGEABLE}
@@ -137,10 +290,12 @@ def _resume(request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str
     if run.training is not None and run.dataset is not None:
         done = {"steps": run.training.step, "epochs": epochs_of(run), "time": run.training.elapsed_s}
         run.config = config.replace(**{name: done[name] + more for name, more in added.items()})
-        check_resources(run.config, run.dataset, request.output)
+        check_resources(run.config, run.dataset, request.output, ranks)
+        if ranks:
+            check_streams(run.config, batches_for(run.config, run.dataset), ranks)
     if limit and is_new:  # a run that was killed at its old limit only has to be finished
         _refuse_past_limit(run, request.output, limit)
-    return run
+    return run, started_with
 
 
 def _prepare_kernel(config: Config, request: TrainRequest) -> str:
@@ -151,7 +306,7 @@ def _prepare_kernel(config: Config, request: TrainRequest) -> str:
     return kernel
 
 
-def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[int]) -> None:
+def _train(run: Run, out: str, display: Display, log: Log, received: list[int], ranks: Ranks | None) -> None:
     """Train until the end of the run, or until a signal is received."""
     assert run.training is not None
     assert run.dataset is not None
@@ -159,7 +314,7 @@ def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[in
     chars = batches_for(run.config, run.dataset).chars_after(run.training.step)
     since = (chars, run.training.elapsed_s)  # the previous evaluation
     skipped, spikes = 0, SpikeDetector()
-    for report in train(run):
+    for report in _reports(run, received, ranks):
         skipped += report.skipped
         spikes.read(report)
         if report.rolled_back:
@@ -185,8 +340,6 @@ def _train(run: Run, out: str, display: Display, log: Log, received: Sequence[in
             saved_at = time.monotonic()
         if report.evaluation:
             log.write(report.evaluation, report.elapsed_s, chars_per_s)
-        if received and report.progress < 1:
-            return
     if is_out_of_patience(run):
         display.say(f"Stopped early: no improvement (--patience {run.config.train.patience})")
 
@@ -273,8 +426,11 @@ def _refuse_past_limit(run: Run, out: str, limit: str) -> None:
         raise UsageError(f"--resume: {out} has already reached {passed} ({so_far}); choose a larger limit")
 
 
-def _resume_command(request: TrainRequest, *limit: str) -> str:
+def _resume_command(request: TrainRequest, ranks: Ranks | None, *limit: str) -> str:
+    launcher = ["mpiexec", "-n", str(ranks.size)] if ranks else []
     files = [f"./{path}" if path.startswith("-") and path != "-" else path for path in request.corpus]
     extras = (["--log", request.log] if request.log else []) + (["--quiet"] if request.quiet else [])
     piped = "    (with the same text on standard input)" if "-" in request.corpus else ""
-    return shlex.join(["charlstm", "train", *files, "-o", request.output, *extras, "--resume", *limit]) + piped
+    return (
+        shlex.join([*launcher, "charlstm", "train", *files, "-o", request.output, *extras, "--resume", *limit]) + piped
+    )

@@ -7,7 +7,7 @@ import numpy as np
 
 from charlstm.arrays import Floats, Ids, IntArray
 from charlstm.network.char_lstm import CharLSTM, State
-from charlstm.network.parallel import DataParallel
+from charlstm.network.ranks import Parallel
 from charlstm.text.batches import Window
 
 MAX_STREAMS = 64
@@ -16,7 +16,7 @@ _WINDOW = 64
 _Result = TypeVar("_Result")
 
 
-def evaluate(network: CharLSTM | DataParallel, ids: Ids, streams: int = 1, length: int | None = None) -> float:
+def evaluate(network: CharLSTM | Parallel, ids: Ids, streams: int = 1, length: int | None = None) -> float:
     """Return the mean loss of a text in nats per character.
 
     With one stream, the state starts at zero and is carried over the whole text: this defines the loss of a text. More

@@ -51,10 +51,15 @@ class DataParallel:
         return self.network.zero_state(batch_size)
 
     def loss_and_grads(
-        self, window: Window, state: State, masks: Masks | None = None, clip_error: float = 0.0
+        self,
+        window: Window,
+        state: State,
+        masks: Masks | None = None,
+        clip_error: float = 0.0,
+        chars: int | None = None,
     ) -> tuple[float, Grads, State]:
         """Return what the `loss_and_grads` of the network returns."""
-        with closing(self._compute(window, state, masks, clip_error, with_grads=True)) as parts:
+        with closing(self._compute(window, state, masks, clip_error, chars, with_grads=True)) as parts:
             first, total = next(parts)  # the gradients of the network itself, to which the others are added
             replies = [first]
             for reply, grads in parts:
@@ -63,9 +68,9 @@ class DataParallel:
                     grad += grads[name]  # each is already divided by the characters of the whole window
         return sum(reply.loss for reply in replies), total, concat_states(reply.state for reply in replies)
 
-    def loss(self, window: Window, state: State) -> tuple[float, State]:
+    def loss(self, window: Window, state: State, chars: int | None = None) -> tuple[float, State]:
         """Return what the `loss` of the network returns."""
-        with closing(self._compute(window, state)) as parts:
+        with closing(self._compute(window, state, chars=chars)) as parts:
             replies = [reply for reply, _ in parts]
         return sum(reply.loss for reply in replies), concat_states(reply.state for reply in replies)
 
@@ -75,6 +80,7 @@ class DataParallel:
         state: State,
         masks: Masks | None = None,
         clip_error: float = 0.0,
+        chars: int | None = None,
         *,
         with_grads: bool = False,
     ) -> Generator[tuple[Reply, Grads], None, None]:
@@ -82,10 +88,9 @@ class DataParallel:
 
         The gradients that come with a reply are valid until the next one.
         """
+        chars = window.x.size if chars is None else chars
         mine, *others = (
-            Request(
-                window.streams(k), state.streams(k), masks and masks.streams(k), clip_error, window.x.size, with_grads
-            )
+            Request(window.streams(k), state.streams(k), masks and masks.streams(k), clip_error, chars, with_grads)
             for k in self._divide(window.x.shape[1])
         )
         complete = False

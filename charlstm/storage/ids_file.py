@@ -39,7 +39,12 @@ def ids_path(output: str) -> Path:
 
 
 def read_with_ids_file(
-    output: str, paths: Sequence[str], reading: Mapping[str, Any], progress: Callable[[int], None]
+    output: str,
+    paths: Sequence[str],
+    reading: Mapping[str, Any],
+    progress: Callable[[int], None],
+    *,
+    may_write: bool = True,
 ) -> Corpus:
     """Return texts as a corpus. Its ids are in the file for `output`, if they are too large for memory.
 
@@ -51,23 +56,28 @@ def read_with_ids_file(
         paths: of the texts, as for `read_corpus`.
         reading: the settings of `read_corpus`.
         progress: called with the number of bytes read so far.
+        may_write: False in a process that may only use the file, since another one writes it.
 
     Raises:
         UsageError, CharlstmError: as `read_corpus`, or if there is no space left on the disk.
     """
     path = ids_path(output)
-    remove_stale(path)
+    if may_write:
+        remove_stale(path)
     written = (os.path.realpath(output), str(path))  # in a directory that is read
     files = [file for file in find_files(paths, reading["include"]) if os.path.realpath(file) not in written]
 
     def scratch() -> BinaryIO:
-        return cast(BinaryIO, TemporaryFile(dir=path.parent))
+        return cast(BinaryIO, TemporaryFile(dir=path.parent if path.parent.is_dir() else None))
 
     if "-" in paths or not all(map(os.path.isfile, files)):  # from a pipe
-        discard(output)
+        if may_write:
+            discard(output)
         return read_corpus(paths, **reading, scratch=scratch, progress=progress)
     key = _key(paths, files, reading)
     corpus = _load(path, key, scratch)
+    if corpus is None and not may_write:
+        corpus = read_corpus(paths, **reading, scratch=scratch, progress=progress)
     if corpus is None:
         discard(output)
         corpus = _read(path, key, paths, reading, scratch, progress)

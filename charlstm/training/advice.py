@@ -40,17 +40,23 @@ _CLOSE = 0.03  # fraction of a loss within which another is about as high
 
 
 def advise(
-    dataset: Dataset, given: Mapping[str, Any], speed: Callable[[Config, Dataset], float] | None = None
+    dataset: Dataset, given: Mapping[str, Any], speed: Callable[[Config, Dataset], float] | None = None, ranks: int = 1
 ) -> dict[str, Any]:
     """Return the settings that suit a corpus and the length of a run, without those that are given.
 
     They depend on the number of characters that the run reads, and on how often it reads the same ones. For a run
     limited by time, that is measured. Otherwise it follows from the settings, so that the advice is reproducible.
 
+    n ranks get n times the streams, so that each has as many as one alone, and the rate times the square root of n,
+    which keeps the noise of the updates the same (Krizhevsky, "One weird trick for parallelizing convolutional neural
+    networks", 2014; for optimisers that divide by the gradient's size, Malladi, Lyu, Panigrahi and Arora, "On the SDEs
+    and scaling rules for adaptive gradient algorithms", 2022).
+
     Args:
         dataset: the corpus.
         given: settings that are fixed, including the limit of the run.
-        speed: of a model on this machine, in characters per second; by default `measure_speed`.
+        speed: of a model on one rank, in characters per second; by default `measure_speed`.
+        ranks: the number of ranks that train.
     """
     config = Config().replace(**given)
     chars = max(len(dataset.train_ids), 1)
@@ -58,17 +64,20 @@ def advise(
         reference = _REFERENCE.replace(
             threads=config.train.threads, num_layers=config.model.num_layers, kernel=config.train.kernel
         )
-        to_read = config.train.time_s * (speed or measure_speed)(reference, dataset)
+        to_read = config.train.time_s * ranks * (speed or measure_speed)(reference, dataset)
     elif config.train.epochs is not None:
         to_read = config.train.epochs * chars
     else:
-        to_read = float((config.train.steps or 0) * _window(_REFERENCE.model.hidden_size, given))
+        to_read = float((config.train.steps or 0) * _window(_REFERENCE.model.hidden_size, given, ranks))
     width: float = given.get("hidden_size") or _width(to_read)
     if config.train.time_s is not None:  # a larger model reads less in the same time
         to_read *= (_REFERENCE.model.hidden_size / width) ** SLOWDOWN
     elif config.train.epochs is None:
-        to_read = float((config.train.steps or 0) * _window(width, given))
+        to_read = float((config.train.steps or 0) * _window(width, given, ranks))
     recipe = _recipe(config, width, to_read / chars, chars)
+    recipe["batch_size"] *= ranks
+    if "batch_size" not in given:
+        recipe["learning_rate"] = round(recipe["learning_rate"] * math.sqrt(ranks), 4)
     if dataset.documents != "none":  # whose boundaries reset the state
         recipe["state_reset_prob"] = 0.0
     return {name: value for name, value in recipe.items() if name not in given}
@@ -85,10 +94,10 @@ def _streams(width: float) -> tuple[int, int]:
     return 8 * round((16 + width / 32) / 8), min(round(24 + width / 16), 64)
 
 
-def _window(width: float, given: Mapping[str, Any]) -> int:
+def _window(width: float, given: Mapping[str, Any], ranks: int) -> int:
     """Return the number of characters in a window."""
     B, T = _streams(width)
-    window: int = given.get("batch_size", B) * given.get("seq_len", T)
+    window: int = given.get("batch_size", B * ranks) * given.get("seq_len", T)
     return window
 
 

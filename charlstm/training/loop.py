@@ -11,10 +11,11 @@ import numpy as np
 from charlstm.arrays import Ids
 from charlstm.config.settings import Config, TrainConfig
 from charlstm.errors import CharlstmError, UsageError
-from charlstm.network.char_lstm import State, init_network
+from charlstm.network.char_lstm import CharLSTM, State, init_network
 from charlstm.network.cores import available_cores
 from charlstm.network.dispatch import choose_kernel
 from charlstm.network.parallel import DataParallel
+from charlstm.network.ranks import Parallel, RankParallel, Ranks
 from charlstm.optim import Optimizer, clip_by_global_norm, learning_rate_at, update_ema
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import MAX_ROLLBACKS, Evaluation, Run, TrainingState
@@ -136,7 +137,7 @@ def batches_for(config: Config, dataset: Dataset) -> Batches:
     return fit_batches(dataset.train_ids, config.train.batch_size, config.train.seq_len, documents)
 
 
-def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, None]:
+def train(run: Run, clock: Clock = time.monotonic, ranks: Ranks | None = None) -> Generator[Report, None, None]:
     """Train, one window per report, until the limit of the run; then drop the training state.
 
     Between two reports, `run` is consistent. It can be saved and trained further later, with the same result bit for
@@ -145,9 +146,10 @@ def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, No
     Args:
         run: a new one, or one from a file with its corpus; changed by training.
         clock: monotonic seconds.
+        ranks: among which each window is divided; all of them train the same run, by the clock of the first.
 
     Raises:
-        UsageError: the run was loaded from a file and has no corpus yet.
+        UsageError: the run was loaded from a file and has no corpus yet, or has fewer streams than there are ranks.
         CharlstmError: training diverged for good, or nothing was learned.
     """
     training, config = run.training, run.config.train
@@ -156,12 +158,14 @@ def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, No
     if run.dataset is None:
         raise UsageError("this run has no corpus; call run.use_corpus(read_corpus(...)) before training it further")
     batches = batches_for(run.config, run.dataset)
+    if ranks:
+        check_streams(run.config, batches, ranks)
+        clock = ranks.clock if config.time_s is not None else clock
     if training.state.h.shape[1] != batches.batch_size:  # another corpus, shorter or longer
         training.state = training.network.zero_state(batches.batch_size)
     training.network.kernel = _check_kernel(run.config)
     training.optimizer.config = run.config.train  # which may have changed since the run was saved
-    cores = available_cores()
-    with DataParallel(training.network, min(config.threads or cores, cores)) as parallel:
+    with _divide_work(training.network, config, ranks) as parallel:
         parallel.loss(batches.window(training.step), training.state)  # starts the processes before the clock
         yield from _steps(run, training, batches, run.dataset.val_ids, parallel, clock)
         if run.history and not run.best:
@@ -170,6 +174,28 @@ def train(run: Run, clock: Clock = time.monotonic) -> Generator[Report, None, No
             )
         validate_best(run, training, parallel, batches.chars_after(training.step))
     run.training = None
+
+
+def check_streams(config: Config, batches: Batches, ranks: Ranks) -> None:
+    """Check that each rank has a stream to train on.
+
+    Raises:
+        UsageError: there are too few.
+    """
+    if batches.batch_size < ranks.size:
+        is_short = batches.batch_size < config.train.batch_size
+        streams = f"the corpus is long enough for {batches.batch_size}" if is_short else f"{batches.batch_size} are set"
+        raise UsageError(
+            f"{ranks.size} ranks need a batch_size of at least {ranks.size} streams, but {streams}; start fewer ranks"
+            f"{'' if is_short else ', or choose a larger batch_size'}"
+        )
+
+
+def _divide_work(network: CharLSTM, config: TrainConfig, ranks: Ranks | None) -> Parallel:
+    """Return the network as computed by all cores, and by all ranks if there are several."""
+    cores = ranks.cores if ranks else available_cores()
+    parallel = DataParallel(network, min(config.threads or cores, cores))
+    return RankParallel(parallel, ranks) if ranks else parallel
 
 
 def _check_kernel(config: Config) -> str:
@@ -182,7 +208,7 @@ def _check_kernel(config: Config) -> str:
 
 
 def train_step(
-    training: TrainingState, parallel: DataParallel, window: Window, config: TrainConfig, learning_rate: float
+    training: TrainingState, parallel: Parallel, window: Window, config: TrainConfig, learning_rate: float
 ) -> StepResult:
     """Train on one window. If the gradient is not finite, weights, moments and state do not change."""
     training.step += 1
@@ -233,12 +259,7 @@ def is_out_of_patience(run: Run) -> bool:
 
 
 def _steps(
-    run: Run,
-    training: TrainingState,
-    batches: Batches,
-    val_ids: Ids,
-    parallel: DataParallel,
-    clock: Callable[[], float],
+    run: Run, training: TrainingState, batches: Batches, val_ids: Ids, parallel: Parallel, clock: Callable[[], float]
 ) -> Iterator[Report]:
     config = run.config.train
     total_steps = total_steps_of(config, batches)

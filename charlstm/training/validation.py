@@ -9,7 +9,7 @@ from charlstm.arrays import Floats, Ids, Params
 from charlstm.config.settings import TrainConfig
 from charlstm.network.char_lstm import CharLSTM
 from charlstm.network.evaluation import MAX_STREAMS, eval_streams, evaluate
-from charlstm.network.parallel import DataParallel
+from charlstm.network.ranks import Parallel
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import Evaluation, Run, TrainingState
 
@@ -22,7 +22,7 @@ _PIECE_CHARS = 64  # read by each stream of a short evaluation
 
 
 def evaluate_run(
-    run: Run, training: TrainingState, parallel: DataParallel, position: Evaluation, val_ids: Ids, progress: float
+    run: Run, training: TrainingState, parallel: Parallel, position: Evaluation, val_ids: Ids, progress: float
 ) -> tuple[Evaluation, bool]:
     """Evaluate the current weights and their average, and keep the better of them if they are the best so far.
 
@@ -52,7 +52,7 @@ def evaluate_run(
     return evaluation, is_best
 
 
-def validate_best(run: Run, training: TrainingState, parallel: DataParallel, chars: int) -> None:
+def validate_best(run: Run, training: TrainingState, parallel: Parallel, chars: int) -> None:
     """Evaluate the best weights on the whole validation text, or on as large a sample as the budget allows.
 
     Args:
@@ -117,7 +117,7 @@ def _evaluated_networks(config: TrainConfig) -> int:
 
 
 def _better_weights(
-    training: TrainingState, parallel: DataParallel, val_ids: Ids, chars: int
+    training: TrainingState, parallel: Parallel, val_ids: Ids, chars: int
 ) -> tuple[float, dict[str, Floats]]:
     """Return the lower validation loss of the weights and their moving average, and these weights."""
     loss, weights = _val_loss(parallel, val_ids, chars), training.network.params
@@ -138,7 +138,7 @@ def _is_best(run: Run, evaluation: Evaluation, *, validated: bool) -> bool:
     return improved or not validated
 
 
-def _val_loss(parallel: DataParallel, val_ids: Ids, chars: int) -> float:
+def _val_loss(parallel: Parallel, val_ids: Ids, chars: int) -> float:
     """Return the loss on a sample of the validation text; infinity without a text, or if the loss is not finite.
 
     Args:
