@@ -70,3 +70,43 @@ def assert_same_run(a: Run, b: Run) -> None:
     for name, array in ours.items():
         assert np.array_equal(array, theirs[name]), name
     assert (a.best, a.history, a.fingerprint) == (b.best, b.history, b.fingerprint)
+
+
+# ---- several ranks
+
+MPIEXEC = str(Path(sys.executable).parent / "mpiexec")
+CHARLSTM = (sys.executable, "-m", "charlstm")
+
+
+def start_ranks(count: int, *command: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a command on several ranks; with ":" in it, the ranks of the parts."""
+    return subprocess.Popen(
+        [MPIEXEC, "-n", str(count), *map(str, command)],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")} | (env or {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def run_ranks(
+    count: int, *command: object, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on several ranks to its end."""
+    with start_ranks(count, *command, cwd=cwd, env=env) as process:
+        said = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, *said)
+
+
+def pids_of_ranks(process: subprocess.Popen[str]) -> list[int]:
+    """Return the processes that mpiexec has started. Linux only."""
+    return [rank for proxy in _children(process.pid) for rank in _children(proxy)]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # it has ended
+        return []

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -83,7 +84,8 @@ def _join() -> "Ranks":
     if hasattr(signal, "alarm"):
         signal.alarm(_JOIN_S)  # without mpi4py on one machine, the others would wait for it forever
     try:
-        from mpi4py import MPI
+        with warnings.catch_warnings(action="ignore"):  # about another MPI, which is an error below
+            from mpi4py import MPI
     except (ImportError, RuntimeError):  # RuntimeError: without an MPI library
         raise UsageError("under mpiexec, charlstm needs mpi4py: pip install mpi4py mpich") from None
     finally:
