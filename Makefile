@@ -36,7 +36,7 @@ coverage: .venv/dev  ## run the fast tests, and check that they cover 97 % of li
 floors:  ## run the fast tests with the oldest dependencies that setup.cfg allows
 	rm -rf .venv-floors && $(PYTHON) -m venv .venv-floors
 	sed -n '/^install_requires/,/^$$/s/>=/==/p' setup.cfg > .venv-floors/requirements.txt
-	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt $$(sed -n '/^fast =/,/^dev =/s/>=/==/p' setup.cfg) pytest pytest-timeout pytest-xdist hypothesis matplotlib python-docx charset-normalizer backports.zstd
+	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt $$(sed -n '/^fast =/,/^dev =/s/>=/==/p' setup.cfg) pytest pytest-timeout pytest-xdist hypothesis matplotlib python-docx charset-normalizer backports.zstd mpi4py mpich
 	.venv-floors/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	.venv-floors/bin/python -m pytest -q -n auto --dist worksteal -m "not slow" --ignore tests/network/test_parity.py
 	rm -rf .venv-floors
@@ -86,10 +86,11 @@ bench: .venv/dev  ## measure start-up time, and learning on the bundled posts
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/learning.py data/tweets.txt -c tiny
 
-speed: .venv/benchmarks  ## measure training, sampling and scaling, compared with PyTorch
+speed: .venv/benchmarks  ## measure training, sampling, scaling and MPI, compared with PyTorch
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/sample_speed.py
 	$(BIN)/python benchmarks/scaling.py --picture docs/scaling.svg
+	$(BIN)/python benchmarks/mpi.py --picture docs/scaling-mpi.svg
 
 smoke:  ## build the wheel and use it in an empty environment
 	rm -rf build dist .venv-smoke && mkdir -p dist

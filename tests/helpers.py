@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,22 @@ def run_ranks(
 def pids_of_ranks(process: subprocess.Popen[str]) -> list[int]:
     """Return the processes that mpiexec has started. Linux only."""
     return [rank for proxy in _children(process.pid) for rank in _children(proxy)]
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process has not ended yet; one that nobody has waited for has. Linux only."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for_end(pids: list[int], seconds: float) -> None:
+    """Check that processes end within some seconds."""
+    until = time.monotonic() + seconds
+    while running := [pid for pid in pids if is_running(pid)]:
+        assert time.monotonic() < until, running
+        time.sleep(0.01)
 
 
 def _children(pid: int) -> list[int]:

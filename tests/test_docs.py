@@ -4,6 +4,7 @@ import gzip
 import json
 import lzma
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -128,6 +129,21 @@ def test_commands_of_pages_run(page, workplace, capfd):
                 words += ["--steps", "3", "--hidden-size", "8", "--threads", "1", "--force"]
         assert cli.main(words, standalone_mode=False) in (None, 0), command
     assert re.search("It was |nats", capfd.readouterr().out)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="MPICH has no package for Windows")
+def test_commands_of_the_mpi_page_run(workplace):
+    Path("hosts.txt").write_text(f"{platform.node()}:2\n")
+    commands = [line for line in "\n".join(blocks("docs/mpi.md", "sh")).splitlines() if line.strip()]
+    assert len(commands) == 3
+    for command in commands:
+        words = shlex.split(command.replace("-n 8", "-n 2"))
+        train = words.index("charlstm")
+        launcher = [str(Path(sys.executable).parent / "mpiexec"), *words[1:train]]
+        small = ["--steps", "3"] if "--resume" not in words else ["--steps", "+3"]
+        small += [] if "--resume" in words else ["--hidden-size", "8", "--threads", "1", "--force"]
+        done = subprocess.run([*launcher, INSTALLED, *words[train + 1 :], *small], capture_output=True, text=True)
+        assert (done.returncode, "is finished" in done.stderr) == (0, True), (command, done.stderr)
 
 
 @pytest.mark.parametrize("name", ["sample", "play", "score"])

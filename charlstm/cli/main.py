@@ -99,7 +99,8 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
 
     A text is a file, a directory, `-` for standard input, or `@tweets`, a bundled corpus. Compressed files and archives
     are unpacked, .html and .docx files read as text, and tables and JSON with --field. docs/corpora.md has the details.
-    Ctrl-C saves the run and stops it; --resume continues it.
+    Ctrl-C saves the run and stops it; --resume continues it. Under mpiexec, several machines train one model
+    (docs/mpi.md).
 
     Without -c, the settings whose default is auto are chosen to suit the corpus and the time limit; `charlstm plan`
     shows their values.
@@ -111,6 +112,7 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
     charlstm train posts.csv --field text --strip-urls
     charlstm train @tweets -c tweets -o tweets.npz
     charlstm train corpus.txt --resume
+    mpiexec -n 8 charlstm train corpus.txt
     """
     from charlstm.cli.train import run_training
 

@@ -150,7 +150,8 @@ class TrainConfig:
     batch_size: int = setting(
         16,
         integer(1, 65536),
-        "Number of streams: parts of the corpus read in parallel. Multiples of 8 are fastest.",
+        "Number of streams: parts of the corpus read in parallel. Multiples of 8 are fastest. Under mpiexec, the ranks "
+        "divide them.",
         group="Batches",
     )
     seq_len: int = setting(
@@ -270,7 +271,8 @@ class TrainConfig:
     threads: int = setting(
         0,
         integer(0, 1024),
-        "CPU cores to use; 0 uses all. Results are reproducible only with the same number.",
+        "CPU cores to use; 0 uses all. Results are reproducible only with the same number. Under mpiexec, the cores of "
+        "each rank.",
         group="Reproducibility",
     )
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import CHARLSTM, TEXT, charlstm, error_line, pids_of_ranks, run_ranks, start_ranks
+from helpers import CHARLSTM, TEXT, charlstm, error_line, pids_of_ranks, run_ranks, start_ranks, wait_for_end
 
 import charlstm as package
 from charlstm import load_run
@@ -191,13 +191,11 @@ def test_killed_rank_ends_all_and_the_last_save_resumes(text_file, tmp_path):
     pids = pids_of_ranks(process)
     assert len(pids) == 2
     os.kill(pids[1], signal.SIGKILL)
-    started = time.monotonic()
-    said = process.communicate(timeout=30)[1]
-    assert time.monotonic() - started < 10
+    wait_for_end(pids, 10)
+    said = process.communicate(timeout=10)[1]
     assert process.returncode not in (0, 1, 2)
     (line,) = [line for line in ours(said) if "one of its ranks" in line]
     assert line.endswith("mpiexec -n 2 charlstm train corpus.txt -o model.npz --log log.jsonl --resume")
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     step = load_run(tmp_path / "model.npz").history[-1].step
     train_on_ranks(2, tmp_path, "--resume", "--steps", step + 5, "-q")
 
@@ -206,17 +204,15 @@ def test_killed_rank_ends_all_and_the_last_save_resumes(text_file, tmp_path):
 @linux
 def test_rank_killed_at_a_random_moment_leaves_a_run_that_resumes(text_file, tmp_path):
     moments = random.Random(5)
-    for trial in range(5):
+    for _ in range(5):
         again = ("--resume",) if (tmp_path / "model.npz").exists() else ()
         process = start_ranks(3, *TRAIN, *(again or ENDLESS), "-q", cwd=tmp_path)
         time.sleep(moments.uniform(0.5, 4))
         pids = pids_of_ranks(process)
         if pids:
             os.kill(moments.choice(pids), signal.SIGKILL)
-        started = time.monotonic()
-        process.communicate(timeout=30)
-        assert time.monotonic() - started < 10, trial
-        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+            wait_for_end(pids, 10)
+        process.communicate(timeout=10)
         if (tmp_path / "model.npz").exists():
             assert load_run(tmp_path / "model.npz").training is not None
 

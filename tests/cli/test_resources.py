@@ -9,6 +9,7 @@ from helpers import begin, error_line
 from charlstm import Config, corpus_from_text
 from charlstm.cli.resources import check_resources
 from charlstm.errors import CharlstmError
+from charlstm.network.ranks import Ranks
 
 Usage = namedtuple("Usage", "total used free")
 DATASET = corpus_from_text("some text\n" * 100).split(0.1)
@@ -32,6 +33,19 @@ def test_model_larger_than_the_memory_is_rejected_with_the_numbers(limits):
     message = r"^not enough memory: training needs about [\d,]+\.\d GB, and this machine has 10\.0 GB; try a smaller"
     with pytest.raises(CharlstmError, match=message):
         check_resources(Config().replace(hidden_size=16384, num_layers=16), DATASET, "model.npz")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the memory is known on POSIX systems")
+def test_ranks_on_one_machine_need_memory_each(limits):
+    limits(memory=10**9)
+    config = Config().replace(hidden_size=1024, batch_size=256, kernel="numpy", threads=1)
+    ranks = object.__new__(Ranks)
+    ranks.size, ranks.cores = 16, 1
+    ranks.on_machine = 1
+    check_resources(config, DATASET, "model.npz", ranks)
+    ranks.on_machine = 16
+    with pytest.raises(CharlstmError, match="not enough memory"):
+        check_resources(config, DATASET, "model.npz", ranks)
 
 
 def test_file_larger_than_the_free_space_is_rejected_with_the_numbers(limits, tmp_path):

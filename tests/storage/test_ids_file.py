@@ -51,6 +51,24 @@ def test_second_reading_takes_the_ids_from_the_file(folder, documents):
     assert os.listdir(folder) == ["a.txt"]
 
 
+def test_process_that_may_not_write_uses_the_file_or_reads_the_text(folder):
+    def follow() -> tuple[Corpus, int]:
+        counts = [0]
+        output, reading = str(folder / "model.npz"), DataConfig().reading
+        corpus = read_with_ids_file(output, [str(folder / "a.txt")], reading, counts.append, may_write=False)
+        return corpus, counts[-1]
+
+    alone, count = follow()
+    assert (count, os.listdir(folder)) == (len(TEXT), ["a.txt"])
+    check_same(alone, read(folder)[0])
+    together, count = follow()
+    assert count == 0
+    check_same(together, alone)
+    (folder / "a.txt").write_text(TEXT.replace("7", "8"))
+    assert follow()[1] == len(TEXT)
+    assert sorted(os.listdir(folder)) == ["a.txt", "model.npz.ids"]
+
+
 def test_text_that_changed_is_read_again(folder):
     read(folder)
     (folder / "a.txt").write_text(TEXT.replace("7", "8"))

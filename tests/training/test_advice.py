@@ -93,6 +93,27 @@ def test_sgd_gets_a_higher_rate_which_momentum_divides():
     assert with_momentum["learning_rate"] > advise(dataset, {"time": 60.0}, constant_speed)["learning_rate"]
 
 
+@pytest.mark.parametrize("limit", [{"steps": 100}, {"epochs": 3.0}, {"time": 60.0}])
+def test_ranks_get_as_many_streams_as_one_alone_and_a_rate_for_their_batch(limit):
+    dataset = dataset_of(TEXT * 40)
+    given = {**limit, "hidden_size": 128}
+    alone, together = (advise(dataset, given, constant_speed, ranks) for ranks in (1, 4))
+    assert together["batch_size"] == 4 * alone["batch_size"]
+    assert together["learning_rate"] == pytest.approx(2 * alone["learning_rate"])
+    assert together["seq_len"] == alone["seq_len"]
+
+
+def test_ranks_read_more_in_the_same_time():
+    alone, together = (advise(dataset_of(TEXT * 40), {"time": 60.0}, constant_speed, ranks) for ranks in (1, 8))
+    assert together["hidden_size"] > alone["hidden_size"]
+
+
+def test_given_batch_keeps_its_rate_on_several_ranks():
+    dataset = dataset_of(TEXT * 40)
+    alone, together = (advise(dataset, {"steps": 100, "batch_size": 32}, ranks=ranks) for ranks in (1, 4))
+    assert together == alone
+
+
 @pytest.mark.parametrize(("given", "layers"), [({}, 1), ({"num_layers": 3}, 3)])
 def test_speed_is_measured_once_with_the_given_layers(given, layers):
     measured = []
