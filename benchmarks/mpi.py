@@ -44,7 +44,7 @@ from charlstm.text.batches import Window
 MPIEXEC = str(Path(sys.executable).parent / "mpiexec")
 SHAPES = [(128, 1, 64, 64), (256, 1, 64, 64), (512, 1, 64, 64), (256, 2, 64, 64)]  # H, L, B, T
 MODEL_SHAPE = (256, 1, 64)  # H, L, T
-GLOBAL_STREAMS = 256  # divided among the machines
+GLOBAL_STREAMS = 512  # divided among the machines
 OWN_STREAMS = 32  # of each machine, as the automatic settings give it
 MACHINES = (2, 4, 8, 16, 32, 64)
 GIGABITS = (1, 10, 100)
