@@ -18,7 +18,7 @@ from charlstm.cli.requests import ScoreRequest
 from charlstm.errors import CharlstmError, printable, shorten
 from charlstm.sampling.language_model import LanguageModel, Score
 from charlstm.text.baselines import baseline_losses
-from charlstm.text.sources import expand
+from charlstm.text.sources import expand, list_texts
 from charlstm.text.vocab import code_points
 
 _SHOWN_CHARS = 80
@@ -45,7 +45,8 @@ def print_score(request: ScoreRequest) -> None:
         run.model,
         reading_of(run, encoding=request.encoding, include=request.include, field=request.field, raw=request.raw),
     )
-    request = replace(request, files=tuple(expand(request.files)))
+    files = list_texts(request.files, reading["include"]) if request.by == "file" else expand(request.files)
+    request = replace(request, files=tuple(files))
     texts = [read_texts(file, reading) for file in request.files]
     suggest_numba(request.kernel, sum(len(text.ids) for text in texts))
     score = model.score(*texts, exact=request.exact)

@@ -197,6 +197,7 @@ _OPENERS: dict[str, Callable[[BinaryIO, str], _Opened]] = {
     ".xz": lambda file, _: (cast(BinaryIO, lzma.LZMAFile(file)), _DAMAGE),  # noqa: SIM115
     ".zst": _open_zstd,
 }
+PACKED = frozenset({*_OPENERS, *_ALIASES, ".zip", ".tar"})  # extensions
 
 
 # ---- archives

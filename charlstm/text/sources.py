@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 
 from charlstm.config.presets import find_bundled
 from charlstm.errors import CharlstmError, UsageError
-from charlstm.text.archives import Budget, Listing, Source, errors_of, natural_key, suffix_of, unpack
+from charlstm.text.archives import PACKED, Budget, Listing, Source, errors_of, natural_key, suffix_of, unpack
 from charlstm.text.decoding import is_binary
 from charlstm.text.stream import Findings
 
@@ -34,13 +34,17 @@ def open_sources(argument: str, include: str | None, findings: Findings) -> Iter
     """
     listing = _listing(argument, include, findings)
     for source in _open(argument, listing):
-        if source.listed:
-            with errors_of(source.name):
-                head = cast(io.BufferedReader, source.file).peek(_HEAD)[:_HEAD]
-            if suffix_of(source.inner) != ".docx" and is_binary(head):
-                listing.skip("binary")
-                continue
-        yield source
+        if source.listed and not _is_text(source):
+            listing.skip("binary")
+        else:
+            yield source
+
+
+def _is_text(source: Source) -> bool:
+    """Return whether an open file is text, judging by its name and its first bytes."""
+    with errors_of(source.name):
+        head = cast(io.BufferedReader, source.file).peek(_HEAD)[:_HEAD]
+    return suffix_of(source.inner) == ".docx" or not is_binary(head)
 
 
 def find_files(paths: Sequence[str], include: str | None) -> list[str]:
@@ -55,6 +59,25 @@ def find_files(paths: Sequence[str], include: str | None) -> list[str]:
             found += _walk(argument, _listing(argument, include, Findings()))
         elif os.path.exists(argument):
             found.append(argument)
+    return found
+
+
+def list_texts(paths: Sequence[str], include: str | None) -> list[str]:
+    """Return arguments with the files of directories in their place: those that are text, and not empty.
+
+    Raises:
+        UsageError: a file or a directory is unreadable, or nothing matches a pattern.
+    """
+    found: list[str] = []
+    for argument in expand(paths):
+        if not os.path.isdir(argument):
+            found.append(argument)
+            continue
+        for path in _walk(argument, _listing(argument, include, Findings())):
+            with _opened(path, Findings()) as file:
+                is_archive = suffix_of(path) in PACKED
+                if os.fstat(file.fileno()).st_size and (is_archive or _is_text(Source(path, path, file, True))):
+                    found.append(path)
     return found
 
 

@@ -1,5 +1,6 @@
 """`charlstm score`: the parts of texts, the order of parts, and highlighted text."""
 
+import gzip
 import json
 import math
 import re
@@ -64,6 +65,23 @@ def test_parts_in_json_have_their_file_and_number(files, by, numbers, score):
     assert [part.get(by) if by != "file" else None for part in parts] == numbers
     assert [part["file"] for part in parts] == [file for file in files for _ in range(len(parts) // len(files))]
     assert all(("text" in part) == (by != "file") for part in parts)
+
+
+def test_files_of_directories_are_scored_one_by_one(score, tmp_path):
+    (tmp_path / "texts" / "b").mkdir(parents=True)
+    for name, data in (
+        ("10.txt", OTHER.encode()),
+        ("9.txt", TEXT.encode()),
+        ("b/1.txt.gz", gzip.compress(OTHER.encode())),
+        ("empty.txt", b""),
+        ("model.bin", b"\0\1\2\3" * 100),
+        (".hidden", b"hidden"),
+    ):
+        (tmp_path / "texts" / name).write_bytes(data)
+    parts = json.loads(score("texts", "other.txt", "--by", "file", "--json"))["parts"]
+    assert [part["file"] for part in parts] == ["texts/9.txt", "texts/10.txt", "texts/b/1.txt.gz", "other.txt"]
+    parts = json.loads(score("texts", "--by", "file", "--json", "--include", "*.txt"))["parts"]
+    assert [part["file"] for part in parts] == ["texts/9.txt", "texts/10.txt"]
 
 
 @pytest.mark.parametrize(("files", "where"), [(["other.txt"], ""), (["other.txt"] * 2, "other.txt:")], ids=str)
