@@ -26,6 +26,7 @@ def print_info(path: str, json: bool) -> None:
             "documents": None if vocab.boundary_id is None else int(vocab.counts[vocab.boundary_id]),
             "unknown_character": None if vocab.unknown_id is None else vocab.characters[vocab.unknown_id],
             "corpus": dataclasses.asdict(run.fingerprint),
+            "base": run.base and dataclasses.asdict(run.base),
             "config": run.config.sections(),
             "history": [dataclasses.asdict(entry) for entry in run.history],
         }
@@ -40,6 +41,8 @@ def print_info(path: str, json: bool) -> None:
     print(f"vocabulary  {len(vocab.code_points)} characters{unknown}{boundary}: {listed}")
     documents = "" if vocab.boundary_id is None else f" in {vocab.counts[vocab.boundary_id]:,} documents"
     print(f"corpus      {run.fingerprint.chars:,} characters{documents}, SHA-256 {run.fingerprint.sha256[:16]}...")
+    if run.base:
+        print(f"started     from {printable(run.base.name) or 'another model'}, SHA-256 {run.base.sha256[:16]}...")
     print(f"training    {'not finished' if training else 'finished'}, step {step:,}")
     if best and best.val_loss is not None:
         read = f" (on {best.val_chars:,} validation characters)" if best.val_chars else ""

@@ -81,6 +81,13 @@ class TrainRequest:
         "model.npz", name(), "Model file to write. Also stores the state needed to resume.", short="-o", group="Output"
     )
     resume: bool = switch("Resume the run saved in --output.", group="Output")
+    init_from: str | None = setting(
+        None,
+        name(),
+        "Start from the weights of this model instead of random ones. It determines the size; the corpus determines "
+        "the vocabulary.",
+        group="Model",
+    )
     force: bool = switch(
         "Overwrite --output. With --resume, accept a different corpus for an unfinished run.", group="Output"
     )

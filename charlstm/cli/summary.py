@@ -15,8 +15,10 @@ from charlstm.storage.run import Run
 from charlstm.text.baselines import MAX_CHARS, baseline_losses
 from charlstm.text.corpus import Dataset
 from charlstm.text.overlap import OVERLAP_CHARS, find_longest_overlap, measure_overlap
+from charlstm.text.vocab import Vocab
 from charlstm.training.advice import assess, suggest_data_settings
 from charlstm.training.loop import batches_for, total_steps_of
+from charlstm.training.transfer import compare_vocabularies
 
 _COUNTED_PER_S = 100_000  # characters per second of the run: counting takes about a hundredth of it
 _MIN_COUNTED = 200_000
@@ -54,6 +56,19 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
     elif len(dataset.val_ids) >= 2 and not display.quiet:
         return _show_baselines(display, run.config, dataset)
     return {}
+
+
+def describe_base(name: str, old: Vocab, new: Vocab) -> str:
+    """Return what a run takes over from the model that it starts from."""
+    shared = compare_vocabularies(old, new)
+    added = f"; new to it: {quote(shared.new)}" if shared.new else ""
+    gone = f"; {shared.gone:,} of its own do not occur" if shared.gone else ""
+    boundary = new.boundary_id is not None and old.boundary_id is None
+    learned = "; it was trained without documents, so their boundary is new to it" if boundary else ""
+    return (
+        f"Starting from {name}, which knows {shared.characters:,} of the {len(new.code_points):,} characters"
+        f"{added}{gone}{learned}"
+    )
 
 
 def conclude(display: Display, run: Run, dataset: Dataset, baselines: Mapping[str, float]) -> None:

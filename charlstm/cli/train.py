@@ -22,14 +22,14 @@ from charlstm.cli.output import Display, Log, SpikeDetector, say
 from charlstm.cli.requests import TrainRequest, is_model
 from charlstm.cli.resources import check_resources
 from charlstm.cli.signals import as_exits, collected
-from charlstm.cli.summary import conclude, finish, introduce
+from charlstm.cli.summary import conclude, describe_base, finish, introduce
 from charlstm.config.settings import LIMITS, Config
 from charlstm.errors import UsageError
 from charlstm.network.char_lstm import CharLSTM
 from charlstm.network.ranks import Ranks
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import remove_stale, temporary_path
-from charlstm.storage.checkpoint import load_run
+from charlstm.storage.checkpoint import load, load_run
 from charlstm.storage.ids_file import discard
 from charlstm.storage.lock import locked
 from charlstm.storage.run import Run
@@ -46,6 +46,7 @@ from charlstm.training.loop import (
     new_run,
     train,
 )
+from charlstm.training.transfer import size_of
 
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
@@ -230,8 +231,14 @@ def _start(
     if any(isinstance(flag, More) for flag in flags.values()):
         raise UsageError("a limit with a plus sign extends a run; use it with --resume")
     config = Config().replace(**(values or {})).replace(**flags)
+    model = None if request.init_from is None else load(request.init_from)
+    if model is not None:
+        size = size_of(model, {name: config.values()[name] for name in {**(values or {}), **flags}})
+        config, flags = config.replace(**size), {**flags, **size}
     data = config.data
     dataset = read_texts(request.corpus, data.reading, output=request.output, quiet=request.quiet).prepare(data)
+    if model is not None and not request.quiet:
+        say(describe_base(request.init_from or "", model.vocab, dataset.vocab))
     chosen: Mapping[str, Any] = {}
     with _warnings_to((lambda line: None) if request.quiet else say):
         kernel = _prepare_kernel(config, request)
@@ -241,7 +248,7 @@ def _start(
     check_resources(config, dataset, request.output, ranks)
     if ranks:
         check_streams(config, batches_for(config, dataset), ranks)
-    return new_run(config, dataset), chosen
+    return new_run(config, dataset, model, request.init_from or ""), chosen
 
 
 def _advise(dataset: Dataset, given: Mapping[str, Any], ranks: Ranks | None) -> dict[str, Any]:
@@ -391,6 +398,8 @@ def _check_paths(request: TrainRequest) -> None:
     target = Path(os.path.realpath(out))
     if target.is_dir():
         raise UsageError(f"--output {out} is a directory; name a file in it, such as {Path(out) / 'model.npz'}")
+    if request.resume and request.init_from is not None:
+        raise UsageError("--init-from starts a new run; omit it to resume one")
     if request.resume and not target.exists():
         raise UsageError(f"--resume: {out} does not exist; omit --resume to start a new run")
     if target.exists() and not (request.resume or request.force):

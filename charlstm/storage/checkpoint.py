@@ -17,7 +17,7 @@ from charlstm.network.char_lstm import CharLSTM, State, param_shapes
 from charlstm.optim import Optimizer, moments_of
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.npz import DamagedError, NpzReader, demand
-from charlstm.storage.run import COUNTERS, FORMAT, MAX_ROLLBACKS, VERSION, Evaluation, Run, TrainingState
+from charlstm.storage.run import COUNTERS, FORMAT, MAX_ROLLBACKS, VERSION, Base, Evaluation, Run, TrainingState
 from charlstm.text.corpus import Fingerprint
 from charlstm.text.vocab import Vocab
 
@@ -79,7 +79,8 @@ def _read(npz: NpzReader) -> Run:
     model = LanguageModel(CharLSTM(config.model, _read_params(npz, "", shapes), boundary_id=vocab.boundary_id), vocab)
     best = None if header["best"] is None else Evaluation(**header["best"])
     history = [Evaluation(**entry) for entry in header["history"]]
-    run = Run(config, model, Fingerprint(**header["corpus"]), best, history)
+    base = header.get("base") and Base(**header["base"])
+    run = Run(config, model, Fingerprint(**header["corpus"]), best, history, base=base)
     if header["training"] is not None:
         arrays = {kind: _read_params(npz, f"training.{kind}.", shapes) for kind in kinds}
         run.training = _read_training(npz, run, header["training"], arrays)
@@ -117,7 +118,9 @@ def _read_header(npz: NpzReader) -> dict[str, Any]:
     demand(version == VERSION and type(version) is int, "invalid version")
     for name, kind in _HEADER.items():
         demand(name in header and _matches(header[name], kind), f"missing or invalid {name} in its header")
-    demand(re.fullmatch("[0-9a-f]{64}", header["corpus"]["sha256"]), "invalid sha256")
+    demand(_matches(header.get("base"), Base | None), "invalid base in its header")
+    for fingerprint in filter(None, (header["corpus"], header.get("base"))):
+        demand(re.fullmatch("[0-9a-f]{64}", fingerprint["sha256"]), "invalid sha256")
     return header
 
 

@@ -40,6 +40,14 @@ class Evaluation:
     val_chars: int = 0  # validation characters read
 
 
+@dataclass(frozen=True)
+class Base:
+    """The model whose weights a run started from."""
+
+    name: str  # of its file, as given
+    sha256: str  # of its vocabulary and weights, as hexadecimal digits
+
+
 @dataclass(eq=False)
 class TrainingState:
     """What a run needs to resume as if never interrupted.
@@ -85,6 +93,7 @@ class Run:
     history: list[Evaluation] = field(default_factory=list)
     training: TrainingState | None = None
     dataset: Dataset | None = None
+    base: Base | None = None  # None for a run from scratch
 
     def __repr__(self) -> str:
         state = "finished" if self.training is None else f"step {self.training.step:,}"
@@ -181,6 +190,8 @@ class Run:
             "history": [dataclasses.asdict(entry) for entry in self.history],
             "training": self.training and self.training.header(),
         }
+        if self.base:
+            header["base"] = dataclasses.asdict(self.base)
         yield "header", np.frombuffer(json.dumps(header, allow_nan=False, separators=(",", ":")).encode(), np.uint8)
         yield "vocab", self.model.vocab.code_points
         yield "counts", self.model.vocab.counts

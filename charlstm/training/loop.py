@@ -22,6 +22,7 @@ from charlstm.storage.run import MAX_ROLLBACKS, Evaluation, Run, TrainingState
 from charlstm.text.batches import Batches, Window, fit_batches
 from charlstm.text.corpus import Dataset
 from charlstm.text.shuffle import ShuffledDocuments
+from charlstm.training.transfer import base_of, transfer
 from charlstm.training.validation import WORSE_THAN_GUESSING, assign, count_plateaus, evaluate_run, validate_best
 
 _MAX_BAD_STEPS = 20  # in a row, before a rollback: updates skipped, or losses far above that of guessing
@@ -76,10 +77,17 @@ class Report:
         return f"Report(step {self.step:,}, {self.progress:.1%}, loss {self.loss:.4f}{validation})"
 
 
-def new_run(config: Config, dataset: Dataset) -> Run:
+def new_run(config: Config, dataset: Dataset, model: LanguageModel | None = None, name: str = "") -> Run:
     """Return a run that has not taken a step yet.
 
+    Args:
+        config: all settings.
+        dataset: what to train on.
+        model: to start from, instead of random weights. Its units and layers must be those of the settings.
+        name: of that model, to be recorded.
+
     Raises:
+        UsageError: the model has another number of units or layers.
         CharlstmError: nothing can be learned from this corpus.
     """
     distinct = len(dataset.vocab.code_points)
@@ -94,13 +102,17 @@ def new_run(config: Config, dataset: Dataset) -> Run:
     config = config.replace(kernel=choose_kernel(config.train.kernel, config.model.hidden_size))
     batches = batches_for(config, dataset)
     rng = np.random.default_rng(config.train.seed)
-    network = init_network(config.model, len(dataset.vocab), rng, boundary_id=dataset.vocab.boundary_id)
+    if model is None:
+        network = init_network(config.model, len(dataset.vocab), rng, boundary_id=dataset.vocab.boundary_id)
+    else:
+        network = transfer(model, dataset.vocab, config.model, rng)
     optimizer = Optimizer(network.params, config.train)
     training = TrainingState(network, optimizer, network.zero_state(batches.batch_size), rng)
     if config.train.ema_decay:
         training.ema = network.copy().params
-    model = LanguageModel(network.copy(), dataset.vocab)
-    return Run(config, model, dataset.fingerprint, training=training, dataset=dataset)
+    base = None if model is None else base_of(model, name)
+    initial = LanguageModel(network.copy(), dataset.vocab)
+    return Run(config, initial, dataset.fingerprint, training=training, dataset=dataset, base=base)
 
 
 def extend(run: Run) -> None:

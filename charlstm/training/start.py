@@ -8,16 +8,21 @@ from typing import Any
 from charlstm.config.presets import load_config
 from charlstm.config.settings import Config
 from charlstm.errors import UsageError
+from charlstm.sampling.language_model import LanguageModel
+from charlstm.storage.checkpoint import load
 from charlstm.storage.run import Run
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.text.reader import read_corpus
 from charlstm.training.advice import advise
 from charlstm.training.loop import new_run
+from charlstm.training.transfer import size_of
 
 
 def start(
     corpus: str | Path | Iterable[str | Path] | Corpus | Dataset,
     config: Config | str | Path | None = None,
+    *,
+    init_from: LanguageModel | str | Path | None = None,
     **settings: Any,
 ) -> Run:
     """Return a new run, to be trained by `train`.
@@ -29,6 +34,8 @@ def start(
         corpus: a file, a directory, or several that are read in order, as by `read_corpus`; `@tweets` is a bundled
             corpus. Or a corpus already read.
         config: a configuration, or the name of a preset or a YAML file.
+        init_from: a model, or its file, whose weights to start from instead of random ones. It determines the units
+            and layers; the corpus determines the vocabulary.
         settings: by name, in place of those of `config`, such as `time="2m"` or `hidden_size=128`.
 
     Raises:
@@ -45,9 +52,14 @@ def start(
             raise UsageError(f"the {type(corpus).__name__.lower()} was made with {value}", name)
     base = base.replace(**fixed)
     dataset = corpus.prepare(base.data) if isinstance(corpus, Corpus) else corpus
+    model = init_from if isinstance(init_from, LanguageModel | None) else load(init_from)
+    given = {name: base.values()[name] for name in settings}
+    if model is not None:
+        size = size_of(model, given if config is None else base.values())
+        base, given = base.replace(**size), given | size
     if config is None:
-        base = base.replace(**advise(dataset, {name: base.values()[name] for name in settings}))
-    return new_run(base, dataset)
+        base = base.replace(**advise(dataset, given))
+    return new_run(base, dataset, model, "" if isinstance(init_from, LanguageModel | None) else str(init_from))
 
 
 def _settings_of(corpus: Corpus | Dataset) -> dict[str, Any]:

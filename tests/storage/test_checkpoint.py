@@ -125,6 +125,23 @@ def test_unknown_optional_keys_of_the_header_are_ignored(value, half, half_file)
     assert_same_run(load_run(half_file), half)
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        1,
+        {},
+        {"name": "a.npz"},
+        {"name": 1, "sha256": "0" * 64},
+        {"name": "a", "sha256": "0" * 63},
+        {"sha256": "0" * 64},
+    ],
+)
+def test_invalid_base_is_refused(base, half_file):
+    change_header(half_file, lambda header: header.update(base=base))
+    with pytest.raises(CharlstmError, match=r"invalid base in its header|invalid sha256"):
+        load_run(half_file)
+
+
 def test_another_program_reads_the_file_with_numpy_alone(half, half_file):
     """The program in docs/format.md does not import the package, and computes the same probabilities."""
     text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")

@@ -1,0 +1,100 @@
+"""Starting from another model: its weights, with the vocabulary of another corpus."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from charlstm.arrays import Bools, IntArray
+from charlstm.config.settings import ModelConfig
+from charlstm.errors import UsageError
+from charlstm.network.char_lstm import CharLSTM, init_network
+from charlstm.sampling.language_model import LanguageModel
+from charlstm.storage.run import Base
+from charlstm.text.vocab import Vocab
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What two vocabularies have in common.
+
+    `characters` of the new vocabulary are in the old one, `new` ones are not, and `gone` ones are only in the old one.
+    """
+
+    characters: int
+    new: str
+    gone: int
+
+
+def transfer(model: LanguageModel, vocab: Vocab, config: ModelConfig, rng: np.random.Generator) -> CharLSTM:
+    """Return a network with the weights of a model and another vocabulary.
+
+    The columns of `w_x`, the rows of `w_out` and the biases of characters that both vocabularies have are those of the
+    model, as is the boundary if both have one. Those of other characters are initial ones. So are the unknown
+    characters' if only one vocabulary has one.
+
+    Args:
+        model: to start from.
+        vocab: of the new network.
+        config: of the new network. Its units and layers must be those of the model.
+        rng: source of the initial weights.
+
+    Raises:
+        UsageError: the model has another number of units or layers.
+    """
+    size_of(model, asdict(config))
+    network = init_network(config, len(vocab), rng, boundary_id=vocab.boundary_id)
+    old, shared = _find_ids(model.vocab, vocab)
+    for name, param in network.params.items():
+        values = model.network.params[name]
+        if name == "layer0.w_x":
+            param[:, shared] = values[:, old[shared]]
+        elif name in ("w_out", "b_out"):
+            param[shared] = values[old[shared]]
+        else:
+            param[...] = values
+    return network
+
+
+def size_of(model: LanguageModel, given: Mapping[str, Any]) -> dict[str, int]:
+    """Return the settings of a model's size.
+
+    Raises:
+        UsageError: the settings given contradict them.
+    """
+    size = {name: getattr(model.network.config, name) for name in ("hidden_size", "num_layers")}
+    for name, value in size.items():
+        if given.get(name, value) != value:
+            raise UsageError(f"the model to start from has {value:,}, not {given[name]:,}; omit this setting", name)
+    return size
+
+
+def compare_vocabularies(old: Vocab, new: Vocab) -> Shared:
+    """Return what two vocabularies have in common."""
+    _, shared = _find_ids(old, new)
+    shared = shared[: len(new.code_points)]
+    added = new.decode(np.flatnonzero(~shared))
+    return Shared(int(shared.sum()), added, len(old.code_points) - int(shared.sum()))
+
+
+def base_of(model: LanguageModel, name: str) -> Base:
+    """Return what a checkpoint records about the model that a run starts from."""
+    digest = hashlib.sha256(model.vocab.code_points.tobytes())
+    for param in model.network.params.values():
+        digest.update(param.tobytes())
+    return Base(name, digest.hexdigest())
+
+
+def _find_ids(old: Vocab, new: Vocab) -> tuple[IntArray, Bools]:
+    """Return the id in an old vocabulary of each id in a new one [V], and which of them it has [V]."""
+    found, known = old.find(new.code_points)
+    ids = found.astype(np.intp)
+    if old.unknown_id is not None and new.unknown_id is not None:
+        ids[new.unknown_id], known[new.unknown_id] = old.unknown_id, True
+    elif new.unknown_id is not None:
+        known[new.unknown_id] = False  # to the old one, an ordinary character
+    if new.boundary_id is not None:
+        ids, known = np.append(ids, old.boundary_id or 0), np.append(known, old.boundary_id is not None)
+    return ids, known
