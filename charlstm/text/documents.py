@@ -168,7 +168,8 @@ def choose_held_out(hashes: Hashes, starts: Int64s, fraction: float) -> Bools:
         return np.zeros(len(hashes), bool)
     chars = np.zeros(_BINS, np.int64)
     for part, lengths in _parts(hashes, starts):
-        chars += np.bincount(part >> _SHIFT, lengths, _BINS).astype(np.int64)
+        bins = (part >> _SHIFT).astype(np.intp)  # older NumPys count no uint64
+        chars += np.bincount(bins, lengths, _BINS).astype(np.int64)
     groups, sizes = _count_groups(hashes, starts, chars > wanted)
     is_long = sizes > wanted
     np.subtract.at(chars, groups[is_long] >> _SHIFT, sizes[is_long])
