@@ -38,10 +38,11 @@ def temporary_path(target: Path) -> Path:
 def remove_stale(path: str | Path) -> None:
     """Remove the temporary files that killed processes have left beside a file."""
     target = Path(os.path.realpath(path))
-    for leftover in target.parent.iterdir():
-        if re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9]+\.tmp", leftover.name):
-            with contextlib.suppress(OSError):
-                leftover.unlink()
+    with contextlib.suppress(PermissionError):  # a directory that is writable, but not readable
+        for leftover in target.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9]+\.tmp", leftover.name):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
 
 
 def _sync_directory(directory: Path) -> None:

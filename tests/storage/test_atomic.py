@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,14 @@ def test_stale_files_are_those_with_the_name_of_a_temporary_file(tmp_path):
         path.touch()
     remove_stale(tmp_path / "model.npz")
     assert sorted(tmp_path.iterdir()) == sorted([other, tmp_path / "model.npz"])
+
+
+def test_directory_that_is_writable_but_not_readable_has_nothing_stale(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    remove_stale(tmp_path / "model.npz")
 
 
 def fail_for_directories(monkeypatch, name, error):
