@@ -36,7 +36,8 @@ def check_resources(config: Config, dataset: Dataset, output: str, ranks: Ranks 
 
 def _memory_of_ranks(config: Config, dataset: Dataset, ranks: Ranks) -> int:
     """Return the memory that the ranks on this machine need together."""
-    share = config.replace(batch_size=math.ceil(config.train.batch_size / ranks.size), threads=ranks.cores)
+    cores = min(config.train.threads or ranks.cores, ranks.cores)
+    share = config.replace(batch_size=math.ceil(config.train.batch_size / ranks.size), threads=cores)
     return ranks.on_machine * memory_bytes(share, dataset)
 
 

@@ -48,6 +48,18 @@ def test_ranks_on_one_machine_need_memory_each(limits):
         check_resources(config, DATASET, "model.npz", ranks)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the memory is known on POSIX systems")
+def test_ranks_that_use_fewer_cores_than_they_may_need_less_memory(limits, monkeypatch):
+    monkeypatch.setattr("charlstm.training.advice.available_cores", lambda: 64)
+    limits(memory=10**9)
+    config = Config().replace(hidden_size=1024, kernel="numpy")
+    ranks = object.__new__(Ranks)
+    ranks.size, ranks.cores, ranks.on_machine = 2, 64, 1
+    check_resources(config.replace(threads=1), DATASET, "model.npz", ranks)
+    with pytest.raises(CharlstmError, match="not enough memory"):
+        check_resources(config, DATASET, "model.npz", ranks)
+
+
 def test_file_larger_than_the_free_space_is_rejected_with_the_numbers(limits, tmp_path):
     limits(free=10_000)
     message = (
