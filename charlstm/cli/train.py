@@ -438,7 +438,8 @@ def _refuse_past_limit(run: Run, out: str, limit: str) -> None:
 def _resume_command(request: TrainRequest, ranks: Ranks | None, *limit: str) -> str:
     launcher = ["mpiexec", "-n", str(ranks.size)] if ranks else []
     files = [f"./{path}" if path.startswith("-") and path != "-" else path for path in request.corpus]
-    extras = (["--log", request.log] if request.log else []) + (["--quiet"] if request.quiet else [])
+    extras = ["--log", request.log] if request.log else []
+    extras += [flag for flag, given in (("--keep-ids", request.keep_ids), ("--quiet", request.quiet)) if given]
     piped = "    (with the same text on standard input)" if "-" in request.corpus else ""
     return (
         shlex.join([*launcher, "charlstm", "train", *files, "-o", request.output, *extras, "--resume", *limit]) + piped

@@ -40,6 +40,7 @@ def test_model_is_that_of_a_text_in_memory(kind, here, tmp_path, monkeypatch):
 def test_keep_ids_keeps_them_for_further_training(here, tmp_path):
     assert here("train", "corpus.txt", *SETTINGS, "--keep-ids").returncode == 0
     assert (tmp_path / "model.npz.ids").stat().st_size > len(TEXT)
+    assert "-o model.npz --keep-ids --resume --time +5m" in here("train", "corpus.txt", "--resume", "--keep-ids").stderr
     assert here("train", "corpus.txt", "--resume", "--steps", "+10", "--keep-ids").returncode == 0
     assert (tmp_path / "model.npz.ids").exists()
     assert here("train", "corpus.txt", "--resume", "--steps", "+10").returncode == 0
