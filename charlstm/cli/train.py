@@ -34,6 +34,7 @@ from charlstm.storage.ids_file import discard
 from charlstm.storage.lock import locked
 from charlstm.storage.run import Run
 from charlstm.text.corpus import Dataset, Fingerprint
+from charlstm.text.sources import expand
 from charlstm.training.advice import advise, measure_speed
 from charlstm.training.loop import (
     Report,
@@ -146,8 +147,11 @@ def _check_alike(
     """Check that all ranks were started alike, and with texts that all of them can read."""
     given = {**dataclasses.asdict(request), **(values or {}), **flags}
     ranks.compare({"charlstm": charlstm.__version__, **{name: str(value) for name, value in given.items()}})
-    if "-" in request.corpus:
-        raise UsageError("under mpiexec, standard input (-) reaches one rank only; name a file that all ranks can read")
+    for path in expand(request.corpus):
+        is_stored = os.path.isfile(path) or os.path.isdir(path)
+        if path == "-" or (os.path.exists(path) and not is_stored):
+            what = "standard input (-)" if path == "-" else f"what comes through {path}"
+            raise UsageError(f"under mpiexec, {what} reaches one rank only; name a file that all ranks can read")
 
 
 @contextmanager

@@ -281,6 +281,13 @@ def test_error_of_all_ranks_is_printed_once(arguments, code, message, text_file,
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 
+def test_pipe_is_refused_for_which_the_other_ranks_would_wait_forever(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    done = run_ranks(2, *CHARLSTM, "train", "pipe", cwd=tmp_path)
+    assert "what comes through pipe reaches one rank only" in error_line(done, 2)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
 def test_diverged_run_is_reported_once(text_file, tmp_path):
     done = run_ranks(
         2, *TRAIN, *SHORT, "--steps", 400, "--learning-rate", 900, "--optimizer", "sgd", "-q", cwd=tmp_path
