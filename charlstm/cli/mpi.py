@@ -55,6 +55,8 @@ def run_on_ranks(command: Callable[["Ranks"], tuple[int, str]]) -> int:
         if _launch()[1] == 0:
             say_error(f"{platform.node()}: {error}")
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     if ranks.rank:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:

@@ -357,6 +357,12 @@ def test_missing_mpi4py_is_reported_once_with_the_command_that_installs_it(text_
     assert error_line(done, 2).endswith("under mpiexec, charlstm needs mpi4py: pip install mpi4py mpich")
 
 
+def test_ctrl_c_while_the_ranks_join_ends_quietly(tmp_path):
+    (tmp_path / "mpi4py.py").write_text("raise KeyboardInterrupt\n")
+    done = run_ranks(2, *CHARLSTM, "train", "corpus.txt", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, ours(done.stderr)) == (130, [])
+
+
 def test_mpiexec_of_another_mpi_is_refused(text_file, tmp_path):
     env = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
     done = charlstm("train", "corpus.txt", *SHORT, cwd=tmp_path, env=env)
