@@ -175,20 +175,29 @@ def _announcing(ranks: Ranks | None) -> Iterator[Callable[[Run, Fingerprint], No
 
 def _follow(request: TrainRequest, ranks: Ranks) -> int:
     """Train as one of the ranks that neither print nor write; return the exit code."""
-    run, started_with = ranks.receive()
+    run = _receive_run(request, ranks)
     if run.training is None:
         return 0
+    with collected() as received, _warnings_to(lambda line: None):
+        for _ in _reports(run, received, ranks):
+            pass
+        ranks.gather("saved")
+    return 128 + received[0] if run.training else 0
+
+
+def _receive_run(request: TrainRequest, ranks: Ranks) -> Run:
+    """Return the run that rank 0 announces, with the corpus as this rank reads it."""
+    run: Run
+    run, started_with = ranks.receive()
+    if run.training is None:
+        return run
     reading = run.config.data.reading
     corpus = read_texts(request.corpus, reading, output=request.output, may_write=False, quiet=True)
     run.fingerprint = corpus.fingerprint
     _compare_corpora(run, ranks)
     run.fingerprint = started_with  # it may have been another corpus, with --force
     run.use_corpus(corpus, force=request.force)
-    with collected() as received, _warnings_to(lambda line: None):
-        for _ in _reports(run, received, ranks):
-            pass
-        ranks.gather("saved")
-    return 128 + received[0] if run.training else 0
+    return run
 
 
 def _compare_corpora(run: Run, ranks: Ranks) -> None:

@@ -115,6 +115,27 @@ def test_large_text_is_read_from_the_ids_of_rank_0_or_from_a_copy(where, text_fi
     assert os.listdir(tmp_path / "elsewhere") == ["corpus.txt"]
 
 
+def test_no_rank_keeps_the_corpus_beside_what_it_trains_on(text_file, tmp_path):
+    program = f"""if True:
+        import gc, sys
+        from charlstm import Corpus
+        from charlstm.cli import main
+        from charlstm.optim import Optimizer
+        update = Optimizer.update
+
+        def check(self, *arguments):
+            gc.collect()
+            assert not any(isinstance(each, Corpus) for each in gc.get_objects())
+            update(self, *arguments)
+
+        Optimizer.update = check
+        sys.argv = {["charlstm", "train", "corpus.txt", *map(str, QUICK), "--steps", "2", "--documents", "line", "-q"]}
+        main()
+    """
+    done = run_ranks(2, sys.executable, "-c", program, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # ---- interruptions
 
 
