@@ -21,7 +21,7 @@ from charlstm.cli.options import More
 from charlstm.cli.output import Display, Log, SpikeDetector, say
 from charlstm.cli.requests import TrainRequest, is_model
 from charlstm.cli.resources import check_resources
-from charlstm.cli.signals import as_exits, collected
+from charlstm.cli.signals import StoppedError, as_exits, collected
 from charlstm.cli.summary import conclude, describe_base, finish, introduce
 from charlstm.config.settings import LIMITS, Config
 from charlstm.errors import UsageError
@@ -192,7 +192,11 @@ def _receive_run(request: TrainRequest, ranks: Ranks) -> Run:
     if run.training is None:
         return run
     reading = run.config.data.reading
-    corpus = read_texts(request.corpus, reading, output=request.output, may_write=False, quiet=True)
+    try:
+        corpus = read_texts(request.corpus, reading, output=request.output, may_write=False, quiet=True)
+    except StoppedError as stopped:
+        ranks.compare(stopped)  # rank 0 waits for it, and removes its files then
+        raise
     run.fingerprint = corpus.fingerprint
     _compare_corpora(run, ranks)
     run.fingerprint = started_with  # it may have been another corpus, with --force

@@ -75,13 +75,17 @@ class Ranks:
         seconds: float = self._comm.bcast(time.monotonic())
         return seconds
 
-    def compare(self, facts: Mapping[str, str]) -> None:
-        """Check that facts are the same on all ranks.
+    def compare(self, facts: Mapping[str, str] | BaseException) -> None:
+        """Check that facts are the same on all ranks. A rank that was stopped gives an exception in their place.
 
         Raises:
             CharlstmError: they are not; on all ranks alike.
+            BaseException: the first that was given; on all ranks alike.
         """
-        (_, first), *others = self.gather((platform.node(), dict(facts)))
+        (_, first), *others = values = self.gather((platform.node(), facts))
+        for _, given in values:
+            if isinstance(given, BaseException):
+                raise given
         for rank, (machine, theirs) in enumerate(others, 1):
             for name in {**first, **theirs}:
                 if first.get(name) != theirs.get(name):

@@ -152,6 +152,34 @@ def test_signal_to_mpiexec_saves_after_the_same_step_and_resumes_bit_for_bit(nam
     assert train_on_ranks(2, tmp_path, *LONG, "--force", "-q") == resumed
 
 
+def test_ctrl_c_while_another_rank_reads_its_text_leaves_no_files(text_file, tmp_path):
+    program = f"""if True:
+        import os, sys, time
+        from pathlib import Path
+        from charlstm.cli import main, train
+        from charlstm.text import spool
+        spool._IN_MEMORY = 1000
+
+        def read_slowly(*_, **__):
+            Path("reading").touch()
+            time.sleep(60)
+
+        if os.environ["PMI_RANK"] == "1":
+            train.read_texts = read_slowly
+        sys.argv = {["charlstm", "train", "corpus.txt", *map(str, SHORT), "-q"]}
+        main()
+    """
+    process = start_ranks(2, sys.executable, "-c", program, cwd=tmp_path)
+    until = time.monotonic() + 30
+    while not (tmp_path / "reading").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert (process.returncode, ours(said)) == (130, [])
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "reading"]
+
+
 @pytest.mark.slow
 @linux
 def test_signal_to_one_rank_stops_all_of_them(text_file, tmp_path):
