@@ -98,10 +98,11 @@ def _lead(
                 corpus = run.fingerprint
             log = Log(request.log)
             announce(run, corpus)
+            unfinished = True  # also if it fails, once it has been saved
             code = _run(request, run, chosen, log, ranks)
             unfinished = run.training is not None
         finally:
-            if not (unfinished or request.keep_ids):
+            if not (request.keep_ids or (unfinished and os.path.exists(request.output))):
                 discard(request.output)
         return code
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import TEXT, error_line
 
-from charlstm import load_run
+from charlstm import CharlstmError, Run, load_run
 from charlstm.text import spool
 
 SETTINGS = ("--hidden-size", 8, "--steps", 30, "--evals", 2, "--threads", 1, "--batch-size", 4)
@@ -50,6 +50,23 @@ def test_keep_ids_keeps_them_for_further_training(here, tmp_path):
 def test_failed_start_leaves_no_ids(here, tmp_path):
     done = here("train", "corpus.txt", "--hidden-size", 8192, "--num-layers", 16, "--batch-size", 4096)
     assert "not enough memory" in error_line(done, 1)
+    assert os.listdir(tmp_path) == ["corpus.txt"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_run_that_fails_once_it_is_saved_leaves_the_ids_for_resuming(here, tmp_path):
+    assert "the run is saved" in error_line(here("train", "corpus.txt", *SETTINGS, "--log", "/dev/full", "-q"), 1)
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz", "model.npz.ids"]
+    assert here("train", "corpus.txt", "--resume").returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz"]
+
+
+def test_run_that_fails_before_it_is_saved_leaves_no_ids(here, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise CharlstmError("model.npz could not be saved: No space left on device")
+
+    monkeypatch.setattr(Run, "save", fail)
+    error_line(here("train", "corpus.txt", *SETTINGS, "-q"), 1)
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 
