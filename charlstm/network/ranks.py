@@ -147,7 +147,7 @@ class RankParallel:
         self._exit = ExitStack()
 
     def __enter__(self) -> "RankParallel":
-        self._exit.enter_context(blas_threads(self._ranks.cores))  # also between the windows
+        self._exit.enter_context(blas_threads(1))  # between windows, so that all ranks round alike
         self._exit.enter_context(self._parallel)
         return self
 

@@ -154,8 +154,10 @@ def _load(path: Path, key: str, scratch: OpenFile) -> Corpus | None:
             return None
         file.seek(-_END_BYTES - length, os.SEEK_END)
         description = file.read(length)
+        if zlib.crc32(description) != checksum:
+            return None
         values = json.loads(description)
-        if zlib.crc32(description) != checksum or values["key"] != key:
+        if values["key"] != key:
             return None
         ids = map_array(file, values["dtype"], values["length"])
         if ids.nbytes + length + _END_BYTES != size or _checksum(ids) != values["crc32"]:
