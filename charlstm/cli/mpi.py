@@ -1,4 +1,4 @@
-"""Runs under mpiexec: whether this is one, how a process joins the other ranks, and how all of them end."""
+"""Runs under mpiexec: detecting mpiexec, joining the other ranks, and ending all of them."""
 
 import os
 import platform
@@ -16,8 +16,8 @@ from charlstm.errors import UsageError
 if TYPE_CHECKING:
     from charlstm.network.ranks import Ranks
 
-_JOIN_S = 60  # that a process waits for the others to start
-# What launchers set for each process: the number of processes, its own number, and that on its machine.
+_JOIN_S = 60  # how long a process waits for the others to start
+# Variables that launchers set for each process: the number of processes, its rank, and its rank on its machine.
 _VARIABLES = (
     ("PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"),  # MPICH, Intel MPI
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),  # Open MPI
@@ -32,7 +32,7 @@ def launched_ranks() -> int:
 
 
 def _launch() -> tuple[int, int]:
-    """Return the number of processes, and the number of this one among those on its machine."""
+    """Return the number of processes, and the rank of this one on its machine."""
     for size, rank, on_machine in _VARIABLES:
         if os.environ.get(size, "").isdecimal() and os.environ.get(rank, "").isdecimal():
             return int(os.environ[size]), int(os.environ.get(on_machine, os.environ[rank]))
@@ -42,7 +42,7 @@ def _launch() -> tuple[int, int]:
 def run_on_ranks(command: Callable[["Ranks"], tuple[int, str]]) -> int:
     """Run a command on all ranks; return the exit code.
 
-    An error is printed once. If not all ranks have it, it ends the others.
+    An error that all ranks have is printed once. An error that only some have ends the others.
 
     Args:
         command: returns its exit code, and a message if it failed.
@@ -62,7 +62,7 @@ def run_on_ranks(command: Callable[["Ranks"], tuple[int, str]]) -> int:
     try:
         code, message = command(ranks)
     except Exception as error:
-        code, message = 1, "lost the connection to another rank"
+        code, message = 1, "lost the connection to another rank; check machines and network, then use --resume"
         if not type(error).__module__.startswith("mpi4py"):
             traceback.print_exc()
             message = f"{type(error).__name__}: {error}"
@@ -81,12 +81,12 @@ def _join() -> "Ranks":
     """Return the ranks that mpiexec started.
 
     Raises:
-        UsageError: mpi4py is missing, or belongs to another MPI.
+        UsageError: mpi4py is missing, or uses a different MPI.
     """
     if hasattr(signal, "alarm"):
         signal.alarm(_JOIN_S)  # without mpi4py on one machine, the others would wait for it forever
     try:
-        with warnings.catch_warnings(action="ignore"):  # about another MPI, which is an error below
+        with warnings.catch_warnings(action="ignore"):  # about a different MPI, which is an error below
             from mpi4py import MPI
     except (ImportError, RuntimeError):  # RuntimeError: without an MPI library
         raise UsageError("under mpiexec, charlstm needs mpi4py: pip install mpi4py mpich") from None
@@ -97,7 +97,7 @@ def _join() -> "Ranks":
         library = MPI.Get_library_version().splitlines()[0]
         raise UsageError(
             f"mpiexec started {launched_ranks()} processes, but mpi4py finds {MPI.COMM_WORLD.Get_size()}: it uses "
-            f"another MPI ({library}); use the mpiexec of the same one"
+            f"a different MPI ({library}); use the mpiexec of that MPI"
         )
     from charlstm.network.ranks import Ranks
 
@@ -105,8 +105,8 @@ def _join() -> "Ranks":
 
 
 @contextmanager
-def told_if_killed(line: str) -> Iterator[None]:
-    """Print a line if this process is killed, as mpiexec kills all ranks if one of them has died."""
+def report_death(line: str) -> Iterator[None]:
+    """Print a line if this process is killed. mpiexec kills all ranks when one of them dies."""
     try:
         watcher = subprocess.Popen(["sh", "-c", _WATCH, line], stdin=subprocess.PIPE, start_new_session=True)
     except OSError:  # no shell

@@ -228,7 +228,7 @@ def _finite(value: Any) -> Any:
 
 @contextlib.contextmanager
 def reading_progress(paths: Sequence[str], include: str | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show that texts are being read, if that takes a while: a bar on a terminal, a line elsewhere.
+    """Show progress while large texts are read: a bar on a terminal, a line elsewhere.
 
     Yields a function to call with the number of bytes read so far.
     """

@@ -93,7 +93,9 @@ class TrainRequest:
     )
     log: str | None = setting(None, name(), "Append one line of JSON per evaluation to this file.", group="Output")
     keep_ids: bool = switch(
-        "Of texts too large for memory, keep the prepared form (--output with .ids) after the run.", group="Output"
+        "Keep the ids file of a large text (--output plus .ids) after the run. Training can then continue without "
+        "reading the text again.",
+        group="Output",
     )
     quiet: bool = switch("Print nothing but errors.", short="-q", group="Output")
 

@@ -59,14 +59,14 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
 
 
 def describe_base(name: str, old: Vocab, new: Vocab) -> str:
-    """Return what a run takes over from the model that it starts from."""
+    """Return a message about the characters that a run shares with the model that it starts from."""
     shared = compare_vocabularies(old, new)
-    added = f"; new to it: {quote(shared.new)}" if shared.new else ""
-    gone = f"; {shared.gone:,} of its own do not occur" if shared.gone else ""
+    added = f"; new: {quote(shared.new)}" if shared.new else ""
+    gone = f"; dropped: {shared.gone:,} of its own" if shared.gone else ""
     boundary = new.boundary_id is not None and old.boundary_id is None
-    learned = "; it was trained without documents, so their boundary is new to it" if boundary else ""
+    learned = "; it was trained without documents, so their boundary is new" if boundary else ""
     return (
-        f"Starting from {name}, which knows {shared.characters:,} of the {len(new.code_points):,} characters"
+        f"Starting from {name}, which has {shared.characters:,} of the corpus's {len(new.code_points):,} characters"
         f"{added}{gone}{learned}"
     )
 

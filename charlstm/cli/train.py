@@ -16,7 +16,7 @@ from typing import Any
 
 import charlstm
 from charlstm.cli.inputs import prepare_kernel, read_texts
-from charlstm.cli.mpi import told_if_killed
+from charlstm.cli.mpi import report_death
 from charlstm.cli.options import More
 from charlstm.cli.output import Display, Log, SpikeDetector, say
 from charlstm.cli.requests import TrainRequest, is_model
@@ -62,7 +62,7 @@ def run_training(
     """Train, show the progress, keep the output up to date; return the exit code.
 
     Args:
-        request: what was asked for.
+        request: the arguments and flags of the command.
         values: settings from a YAML file or preset; None to choose those that suit the corpus.
         flags: settings given as flags.
         ranks: the processes that train together, if there are several. Only the first prints and writes.
@@ -117,11 +117,11 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log, r
     assert run.dataset is not None
     if ranks:
         _compare_corpora(run, ranks)
-        display.say(f"Training on {ranks.size} ranks, of which {ranks.on_machine} on this machine")
+        display.say(f"Training on {ranks.size} ranks, {ranks.on_machine} of them on this machine")
     baselines = introduce(display, run, run.dataset, chosen)
     if request.resume:
         display.say(f"Resuming at step {run.training.step:,}")
-    with collected() as received, _warnings_to(display.say), _death_reported(request, ranks):
+    with collected() as received, _warnings_to(display.say), _resume_hint(request, ranks):
         try:
             _train(run, request.output, display, log, received, ranks)
         finally:
@@ -145,19 +145,19 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log, r
 def _check_alike(
     request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any], ranks: Ranks
 ) -> None:
-    """Check that all ranks were started alike, and with texts that all of them can read."""
+    """Check that all ranks have the same version, arguments and settings, and texts that all of them can read."""
     given = {**dataclasses.asdict(request), **(values or {}), **flags}
     ranks.compare({"charlstm": charlstm.__version__, **{name: str(value) for name, value in given.items()}})
     for path in expand(request.corpus):
         is_stored = os.path.isfile(path) or os.path.isdir(path)
         if path == "-" or (os.path.exists(path) and not is_stored):
-            what = "standard input (-)" if path == "-" else f"what comes through {path}"
-            raise UsageError(f"under mpiexec, {what} reaches one rank only; name a file that all ranks can read")
+            what = "standard input (-)" if path == "-" else f"data from {path}"
+            raise UsageError(f"under mpiexec, {what} reaches only one rank; use a file that all ranks can read")
 
 
 @contextmanager
 def _announcing(ranks: Ranks | None) -> Iterator[Callable[[Run, Fingerprint], None]]:
-    """Yield a function that sends a run to the other ranks. An error before that is sent in its place."""
+    """Yield a function that sends a run to the other ranks. If an error occurs first, send the error instead."""
     announced = ranks is None
 
     def announce(run: Run, corpus: Fingerprint) -> None:
@@ -196,7 +196,7 @@ def _receive_run(request: TrainRequest, ranks: Ranks) -> Run:
     try:
         corpus = read_texts(request.corpus, reading, output=request.output, may_write=False, quiet=True)
     except StoppedError as stopped:
-        ranks.compare(stopped)  # rank 0 waits for it, and removes its files then
+        ranks.compare(stopped)  # rank 0 waits for this, then removes its files
         raise
     run.fingerprint = corpus.fingerprint
     _compare_corpora(run, ranks)
@@ -207,11 +207,11 @@ def _receive_run(request: TrainRequest, ranks: Ranks) -> Run:
 
 def _compare_corpora(run: Run, ranks: Ranks) -> None:
     corpus = run.fingerprint
-    ranks.compare({"a corpus": f"of {corpus.chars:,} characters (SHA-256 {corpus.sha256[:8]}...)"})
+    ranks.compare({"a corpus of": f"{corpus.chars:,} characters (SHA-256 {corpus.sha256[:8]}...)"})
 
 
 def _reports(run: Run, received: list[int], ranks: Ranks | None) -> Iterator[Report]:
-    """Yield the reports of a run until its end, or until a signal is received: after the same step on all ranks."""
+    """Yield the reports of a run until its end, or until a signal, which stops all ranks after the same step."""
     for report in train(run, ranks=ranks):
         yield report
         if report.evaluation and ranks:
@@ -224,22 +224,23 @@ def _reports(run: Run, received: list[int], ranks: Ranks | None) -> Iterator[Rep
 
 
 def _compare_weights(network: CharLSTM, ranks: Ranks) -> None:
-    """Check that the weights are still the same, which processors that round differently would change."""
+    """Check that all ranks still have the same weights, which drift apart if processors round differently."""
     checksum = 0
     for param in network.params.values():
         checksum = zlib.crc32(param.data, checksum)
-    ranks.compare({"weights": f"with the checksum {checksum:08x}"})
+    advice = "processors that differ may round differently; use machines of the same kind"
+    ranks.compare({"weights with checksum": f"{checksum:08x}"}, advice)
 
 
-def _death_reported(request: TrainRequest, ranks: Ranks | None) -> AbstractContextManager[None]:
-    """Tell how to resume a run that ends because one of its ranks has died."""
+def _resume_hint(request: TrainRequest, ranks: Ranks | None) -> AbstractContextManager[None]:
+    """Print how to resume the run if this rank is killed."""
     if ranks is None:
         return nullcontext()
     command = _resume_command(request, ranks)
-    return told_if_killed(f"The run ends here, because one of its ranks did. To resume from the last save: {command}")
+    return report_death(f"The run was killed, or one of its ranks died. To resume from the last save: {command}")
 
 
-# ---- a new run, or an old one
+# ---- starting or resuming a run
 
 
 def _start(
@@ -284,7 +285,7 @@ def _advise(dataset: Dataset, given: Mapping[str, Any], ranks: Ranks | None) -> 
 def _resume(
     request: TrainRequest, values: Mapping[str, Any], flags: Mapping[str, Any], ranks: Ranks | None
 ) -> tuple[Run, Fingerprint]:
-    """Return the run in the output file, with its corpus, and the fingerprint of the corpus that it had before.
+    """Return the run in the output file, with its corpus, and the fingerprint of its previous corpus.
 
     Only flags may change its limit and its number of cores.
     """
@@ -318,7 +319,7 @@ def _resume(
         check_resources(run.config, run.dataset, request.output, ranks)
         if ranks:
             check_streams(run.config, batches_for(run.config, run.dataset), ranks)
-    if limit and is_new:  # a run that was killed at its old limit only has to be finished
+    if limit and is_new:  # a run killed at its old limit only needs its final save
         _refuse_past_limit(run, request.output, limit)
     return run, started_with
 
@@ -391,7 +392,7 @@ def _stream(model: LanguageModel, seed: tuple[int, int]) -> Iterator[str]:
 
 @contextmanager
 def _warnings_to(say: Callable[[str], None]) -> Iterator[None]:
-    """Show warnings as lines."""
+    """Pass warnings to `say`, one line each."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: say(str(message))
@@ -412,7 +413,7 @@ def _check_paths(request: TrainRequest) -> None:
                 raise UsageError(f"{flag} {written} would overwrite {other}; choose another file")
     for directory in filter(os.path.isdir, corpus):
         if request.log is not None and Path(os.path.realpath(directory)) in Path(os.path.realpath(request.log)).parents:
-            raise UsageError(f"--log {request.log} is in {directory}, which is read; choose another directory")
+            raise UsageError(f"--log {request.log} is in {directory}, which is part of the corpus; choose another")
     target = Path(os.path.realpath(out))
     if target.is_dir():
         raise UsageError(f"--output {out} is a directory; name a file in it, such as {Path(out) / 'model.npz'}")

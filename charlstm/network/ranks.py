@@ -1,8 +1,8 @@
 """Data parallelism across machines: the ranks of an MPI run, each with a share of the streams of a batch.
 
-All ranks run the same program with the same weights and the same random numbers. What they compute from their streams,
-they exchange, so that what follows from it is the same on all of them. MPI adds in an order of its own choice; here,
-sums are in the order of the ranks, so that the same number of ranks gives the same bytes.
+All ranks run the same program with the same weights and random numbers. They exchange the results of their streams, so
+that all later computations are the same on each of them. MPI may sum in any order; here, sums are in rank order, so
+that the same number of ranks gives the same bytes.
 """
 
 import math
@@ -25,20 +25,20 @@ from charlstm.text.batches import Window
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
-_ALIKE_S = 2.0  # within which all ranks fail that fail for the same reason
+_ALIKE_S = 2.0  # ranks that fail for the same reason do so within this time
 
 
 class Ranks:
     """The processes of an MPI run, seen from one of them. All of them must call the same methods in the same order.
 
     Args:
-        comm: connects them.
+        comm: the communicator that connects them.
 
     Attributes:
-        rank: the number of this process, from 0.
-        size: the number of all.
-        on_machine: the number of those on this machine.
-        cores: those that this process may use: its share of the machine.
+        rank: the rank of this process, from 0.
+        size: the number of processes.
+        on_machine: the number of processes on this machine.
+        cores: the number of cores that this process may use: its share of the machine.
     """
 
     def __init__(self, comm: "Intracomm") -> None:
@@ -55,7 +55,7 @@ class Ranks:
     # ---- exchanges
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks, in order, on each of them."""
+        """Return the values of all ranks, in rank order. Each rank gets the same list."""
         values: list[Any] = self._comm.allgather(value)
         return values
 
@@ -71,16 +71,20 @@ class Ranks:
         return value
 
     def clock(self) -> float:
-        """Return the monotonic seconds of rank 0."""
+        """Return the time on rank 0's monotonic clock, in seconds."""
         seconds: float = self._comm.bcast(time.monotonic())
         return seconds
 
-    def compare(self, facts: Mapping[str, str] | BaseException) -> None:
-        """Check that facts are the same on all ranks. A rank that was stopped gives an exception in their place.
+    def compare(self, facts: Mapping[str, str] | BaseException, advice: str = "all ranks need the same") -> None:
+        """Check that facts are the same on all ranks.
+
+        Args:
+            facts: values by name, such as {"seed": "1"}; an exception on a rank that was stopped.
+            advice: what to do if they differ, for the message.
 
         Raises:
-            CharlstmError: they are not; on all ranks alike.
-            BaseException: the first that was given; on all ranks alike.
+            CharlstmError: the facts differ. Raised on all ranks.
+            BaseException: the first exception given. Raised on all ranks.
         """
         (_, first), *others = values = self.gather((platform.node(), facts))
         for _, given in values:
@@ -90,15 +94,15 @@ class Ranks:
             for name in {**first, **theirs}:
                 if first.get(name) != theirs.get(name):
                     raise CharlstmError(
-                        f"rank {rank} on {machine} has {name} {theirs.get(name)}, but rank 0 has {first.get(name)}; "
-                        "all ranks need the same"
+                        f"rank {rank} on {machine} has {name} {theirs.get(name)}, not {first.get(name)} as on rank 0; "
+                        f"{advice}"
                     )
 
     def sum(self, array: Floats) -> None:
-        """Replace an array [n] by its sum over the ranks, in their order. n must be a multiple of their number.
+        """Replace an array [n] by its sum over the ranks, in rank order. n must be a multiple of their number.
 
-        Each rank adds up one piece, which it gets from all others, and sends them the sum. In all, a rank sends and
-        receives the array twice, whatever their number, which is the least possible.
+        Each rank receives one piece from all others, and sends them the sum. In total, a rank sends and receives the
+        array twice, regardless of the number of ranks, which is the minimum.
         """
         shape = self.size, len(array) // self.size
         if self._received.shape != shape or self._received.dtype != array.dtype:
@@ -109,10 +113,10 @@ class Ranks:
             total += piece
         self._comm.Allgather(total, array)
 
-    # ---- the end
+    # ---- failures
 
     def all_fail(self) -> bool:
-        """Return whether all ranks call this method within a short time: they all fail, for the same reason."""
+        """Return whether all ranks call this method within a short time, and so fail for the same reason."""
         request, until = self._endings.Ibarrier(), time.monotonic() + _ALIKE_S
         while not request.Test():
             if time.monotonic() > until:
@@ -126,11 +130,11 @@ class Ranks:
 
 
 class RankParallel:
-    """A network that computes on several ranks, on each with some of the streams. Has the interface of `DataParallel`.
+    """A network that divides its streams among the ranks. Has the interface of `DataParallel`.
 
     Args:
-        parallel: computes the streams of this rank. The gradients of its network move into one array.
-        ranks: the number of streams to train on must not be smaller than theirs.
+        parallel: computes the streams of this rank. Its network's gradients are moved into one array.
+        ranks: each needs at least one stream to train on.
     """
 
     def __init__(self, parallel: DataParallel, ranks: Ranks) -> None:
@@ -161,7 +165,7 @@ class RankParallel:
     def loss_and_grads(
         self, window: Window, state: State, masks: Masks | None = None, clip_error: float = 0.0
     ) -> tuple[float, Grads, State]:
-        """Return what the `loss_and_grads` of the network returns."""
+        """Return the results of the network's `loss_and_grads` for all streams."""
         k = self._share(window)
         loss, grads, after = self._parallel.loss_and_grads(
             window.streams(k), state.streams(k), masks and masks.streams(k), clip_error, window.x.size
@@ -171,15 +175,15 @@ class RankParallel:
         return loss, grads, after
 
     def loss(self, window: Window, state: State) -> tuple[float, State]:
-        """Return what the `loss` of the network returns."""
+        """Return the results of the network's `loss` for all streams."""
         k = self._share(window)
-        has_streams = k.start < k.stop  # an evaluation may have few
+        has_streams = k.start < k.stop  # an evaluation may have fewer than there are ranks
         return self._join(
             self._parallel.loss(window.streams(k), state.streams(k), window.x.size) if has_streams else None
         )
 
     def _share(self, window: Window) -> slice:
-        """Return the streams of this rank. The numbers of any two ranks differ by one at most."""
+        """Return the streams of this rank. Shares differ by at most one stream."""
         B, rank, size = window.x.shape[1], self._ranks.rank, self._ranks.size
         return slice(B * rank // size, B * (rank + 1) // size)
 
@@ -202,7 +206,7 @@ def _allowed_cores() -> set[int]:
 def _share_of_cores(allowed: list[set[int]], rank: int) -> int:
     """Return the number of cores for one of the processes on a machine, given the cores that each may use.
 
-    Processes that are bound to different cores keep them; those that may use the same ones divide them.
+    Processes bound to different cores keep them; those that may use the same cores divide them.
     """
     mine = allowed[rank]
     share = sum(1 / sum(core in cores for cores in allowed) for core in mine)

@@ -1,7 +1,7 @@
 """The ids of a text that is too large for memory, in a file beside the model, from which a run can be resumed.
 
-The file holds the ids as they are, then a JSON object that describes them, and then the length and the CRC-32 of that
-object, each in 8 bytes, little-endian, and a magic number.
+The file holds the raw ids, a JSON object that describes them, the length and the CRC-32 of that object, each in 8
+bytes, little-endian, and a magic number.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from charlstm.text.vocab import Vocab
 
 _MAGIC = b"charlstm ids v1\n"
 _END_BYTES = 16 + len(_MAGIC)
-_MAX_DESCRIPTION_BYTES = 1 << 26  # every character there is takes some 20 bytes
+_MAX_DESCRIPTION_BYTES = 1 << 26  # room for every Unicode character, at about 20 bytes each
 _CHUNK = 1 << 24
 
 
@@ -46,17 +46,17 @@ def read_with_ids_file(
     *,
     may_write: bool = True,
 ) -> Corpus:
-    """Return texts as a corpus. Its ids are in the file for `output`, if they are too large for memory.
+    """Return texts as a corpus. If its ids are too large for memory, they are in the ids file of `output`.
 
-    A file that is there already is used if it is intact and was made from the same files, unchanged since, with the
-    same settings. Otherwise, it is removed.
+    An existing file is used if it is intact and was made from the same, unchanged files with the same settings.
+    Otherwise, it is removed.
 
     Args:
         output: the model file.
         paths: of the texts, as for `read_corpus`.
         reading: the settings of `read_corpus`.
         progress: called with the number of bytes read so far.
-        may_write: False in a process that may only use the file, since another one writes it.
+        may_write: False if another process writes the file, and this one may only read it.
 
     Raises:
         UsageError, CharlstmError: as `read_corpus`, or if there is no space left on the disk.
@@ -64,7 +64,7 @@ def read_with_ids_file(
     path = ids_path(output)
     if may_write:
         remove_stale(path)
-    written = (os.path.realpath(output), str(path))  # in a directory that is read
+    written = (os.path.realpath(output), str(path))  # these may be in a directory of the corpus
     files = [file for file in find_files(paths, reading["include"]) if os.path.realpath(file) not in written]
 
     def scratch() -> BinaryIO:
@@ -91,7 +91,7 @@ def discard(output: str) -> None:
 
 
 def _key(paths: Sequence[str], files: Sequence[str], reading: Mapping[str, Any]) -> str:
-    """Return what changes when a text or how it is read changes: a hash of all names, sizes and times."""
+    """Return a hash of the settings and of all names, sizes and times. It changes when a text or a setting does."""
     statuses = [os.stat(file) for file in files]
     marks = [(status.st_size, status.st_mtime_ns, status.st_ctime_ns) for status in statuses]
     everything = [list(paths), list(map(os.path.abspath, files)), marks, sorted(reading.items())]
@@ -106,7 +106,7 @@ def _read(
     scratch: OpenFile,
     progress: Callable[[int], None],
 ) -> Corpus:
-    """Read texts. Ids that are too large for memory are in the file then, which is complete or not there."""
+    """Read texts. If the ids are too large for memory, write them to the file, which is either complete or missing."""
     temporary = temporary_path(path)
     with ExitStack() as stack:
 
@@ -125,7 +125,7 @@ def _read(
 
 
 def _describe(corpus: Corpus, key: str) -> bytes:
-    """Return what follows the ids in the file."""
+    """Return the part of the file after the ids."""
     description = {
         "key": key,
         "dtype": corpus.ids.dtype.str,
@@ -145,7 +145,7 @@ def _describe(corpus: Corpus, key: str) -> bytes:
 
 
 def _load(path: Path, key: str, scratch: OpenFile) -> Corpus | None:
-    """Return the corpus from a file; None without one that is intact and has this key."""
+    """Return the corpus from a file; None if it is missing, damaged or has a different key."""
     with suppress(OSError, ValueError, KeyError, TypeError), open(path, "rb") as file:
         size = file.seek(-_END_BYTES, os.SEEK_END) + _END_BYTES
         end = file.read()

@@ -1,4 +1,4 @@
-"""Documents: where a text is cut into them, which are copies of others, and which are held out."""
+"""Documents: how a text is split, which documents are copies, and which are held out."""
 
 import math
 import re
@@ -15,19 +15,19 @@ END: Final = "\udfff"  # the end of a document, or of a row, in text; texts with
 _SEPARATOR = re.compile(r"\n(?:[ \t]*\n)+")
 _CHUNK = 1 << 20  # characters, or documents, at a time
 _SORTED = 1 << 22  # documents sorted at a time
-_MAX_ONLY = 0.5  # fraction of the text that a document may be and still be the only one held out
+_MAX_ONLY = 0.5  # the largest fraction of the text that a single held-out document may have
 _BINS, _SHIFT = 1 << 12, np.uint64(52)  # hashes with the same first bits are in the same bin
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _BASES = (0x9E3779B97F4A7C15, pow(0x9E3779B97F4A7C15, -1, 1 << 64))  # odd, and its inverse
 
 
 def split_documents(pieces: Iterable[str], documents: str) -> Iterator[str]:
-    """Yield the text of a file with `END` in place of what separates its documents, and at its end.
+    """Yield the text of a file with `END` in place of each separator of documents, and at its end.
 
     Args:
-        pieces: of the text with LF line endings, and `END` after each row, where the reader knows rows.
-        documents: "line", "blank-line", "file", or "row", for which the ends in `pieces` count. For the others, the end
-            of a row is a newline.
+        pieces: of the text with LF line endings, and `END` after each row, if the file has rows.
+        documents: "line", "blank-line", "file", or "row", which splits at each `END` in `pieces`. For the others, the
+            end of a row is a newline.
     """
     if documents == "row":
         return iter(pieces)
@@ -38,14 +38,14 @@ def split_documents(pieces: Iterable[str], documents: str) -> Iterator[str]:
 
 
 def _split_at_blank_lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Cut at lines that have nothing but spaces and tabs."""
+    """Split at lines that contain only spaces and tabs."""
     held = "\n\n"  # blank text that may belong to a separator; the start of a file counts as one
     for piece in pieces:
         text = held + piece
         cut = text.find("\n", len(text.rstrip(" \t\n")))
         text, held = (text[:cut], text[cut:]) if cut >= 0 else (text, "")
         if held.count("\n") > 1:
-            held = "\n\n" + held[held.rfind("\n") + 1 :]  # as good, and short
+            held = "\n\n" + held[held.rfind("\n") + 1 :]  # equivalent, but short
         yield _SEPARATOR.sub(END, text)
     yield END
 
@@ -68,7 +68,7 @@ def find_boundaries(ids: Ids, boundary_id: int, scratch: OpenFile | None = None)
 
 
 def hash_documents(ids: Ids, starts: Int64s, code_points: CodePoints, scratch: OpenFile | None = None) -> Hashes:
-    """Return a hash of each document [D]: equal for equal documents, whatever the other documents are.
+    """Return a hash of each document [D]: equal for equal documents, regardless of the others.
 
     The hash is a polynomial over pseudorandom numbers for the characters, modulo 2^64 (Karp and Rabin, 1987).
 
@@ -94,7 +94,7 @@ def hash_documents(ids: Ids, starts: Int64s, code_points: CodePoints, scratch: O
 
 
 def select_documents(ids: Ids, starts: Int64s, which: Bools, scratch: OpenFile | None = None) -> Ids:
-    """Return the ids of some documents [D], with the boundary before each and after the last; nothing for none."""
+    """Return the ids of some documents [D], with the boundary before each and after the last; empty for none."""
     selected = Spool(ids.dtype, scratch)
     for chunk, documents, counts in document_chunks(starts):
         selected.append(ids[chunk][np.repeat(which[documents], counts)])
@@ -104,7 +104,7 @@ def select_documents(ids: Ids, starts: Int64s, which: Bools, scratch: OpenFile |
 
 
 def document_chunks(starts: Int64s) -> Iterator[tuple[slice, slice, Int64s]]:
-    """Yield chunks of a text, the documents of which each has a part, and how many of its characters are in each."""
+    """Yield chunks of a text, the documents that overlap each, and the number of its characters in each of them."""
     for first in range(0, int(starts[-1]), _CHUNK):
         last = min(first + _CHUNK, int(starts[-1]))
         documents = slice(int(np.searchsorted(starts, first, "right")) - 1, int(np.searchsorted(starts, last)))
@@ -113,7 +113,7 @@ def document_chunks(starts: Int64s) -> Iterator[tuple[slice, slice, Int64s]]:
 
 
 def _powers(base: int, count: int) -> Hashes:
-    """Return the powers of a number, from 0 on."""
+    """Return the powers of a number, starting with the zeroth."""
     factors = np.full(count, base, np.uint64)
     factors[:1] = 1
     powers: Hashes = np.multiply.accumulate(factors)
@@ -131,7 +131,7 @@ def find_copies(hashes: Hashes) -> Bools:
     """Return which documents equal an earlier one [D]."""
     copies = np.zeros(len(hashes), bool)
     chunks = [slice(first, first + _CHUNK) for first in range(0, len(hashes), _CHUNK)]
-    for chunk in chunks:  # first those near each other, so that nothing is large, however many copies there are
+    for chunk in chunks:  # first within each chunk, to limit memory however many copies there are
         copies[chunk.start + _find_repeated(hashes[chunk])] = True
     parts = 1 << (len(hashes) // _SORTED).bit_length()
     for part in range(parts):  # equal documents are in the same part
@@ -145,7 +145,7 @@ def find_copies(hashes: Hashes) -> Bools:
 def _find_repeated(hashes: Hashes) -> IntArray:
     """Return the indices of hashes that equal an earlier one."""
     order = np.argsort(hashes)
-    begins = np.flatnonzero(np.diff(hashes[order], prepend=~hashes[order[:1]]))  # of equal ones
+    begins = np.flatnonzero(np.diff(hashes[order], prepend=~hashes[order[:1]]))  # of equal hashes
     repeated = np.ones(len(hashes), bool)
     repeated[np.minimum.reduceat(order, begins) if len(begins) else begins] = False
     return np.flatnonzero(repeated)
@@ -154,8 +154,8 @@ def _find_repeated(hashes: Hashes) -> IntArray:
 def choose_held_out(hashes: Hashes, starts: Int64s, fraction: float) -> Bools:
     """Return which documents to hold out [D]: those with the lowest hashes, with about a fraction of the text.
 
-    The choice depends on nothing but the documents, equal ones stay together, and a few more documents change it
-    little. Those that exceed the fraction by themselves are not held out. If all do, the shortest is, unless it is more
+    The choice depends only on the documents. Equal documents stay together, and adding a few changes the choice little.
+    A document that exceeds the fraction by itself is not held out. If all do, the shortest one is, unless it is more
     than half of the text.
 
     Args:
@@ -168,7 +168,7 @@ def choose_held_out(hashes: Hashes, starts: Int64s, fraction: float) -> Bools:
         return np.zeros(len(hashes), bool)
     chars = np.zeros(_BINS, np.int64)
     for part, lengths in _parts(hashes, starts):
-        bins = (part >> _SHIFT).astype(np.intp)  # older NumPys count no uint64
+        bins = (part >> _SHIFT).astype(np.intp)  # older NumPys cannot count uint64
         chars += np.bincount(bins, lengths, _BINS).astype(np.int64)
     groups, sizes = _count_groups(hashes, starts, chars > wanted)
     is_long = sizes > wanted
@@ -193,7 +193,7 @@ def _find_last(hashes: Hashes, starts: Int64s, long: Hashes, chars: Int64s, want
         wanted: characters.
     """
     sums = np.cumsum(chars)
-    at = int(np.searchsorted(sums, wanted))  # the bin in which there are enough
+    at = int(np.searchsorted(sums, wanted))  # the bin that reaches the wanted number
     if at == _BINS:
         return np.uint64(2**64 - 1) if sums[-1] else None
     groups, sizes = _count_groups(hashes, starts, np.arange(_BINS) == at)
@@ -210,7 +210,7 @@ def _find_last(hashes: Hashes, starts: Int64s, long: Hashes, chars: Int64s, want
 
 
 def _count_groups(hashes: Hashes, starts: Int64s, bins: Bools) -> tuple[Hashes, Int64s]:
-    """Return the distinct hashes in some bins, ascending, and how many characters their documents have."""
+    """Return the distinct hashes in some bins, ascending, and the number of characters in their documents."""
     groups, sizes = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     for part, lengths in _parts(hashes, starts):
         chosen = bins[part >> _SHIFT]

@@ -1,4 +1,4 @@
-"""Arrays that are written piece by piece and may not fit into memory: those that are large go to a file."""
+"""Arrays that are written piece by piece and may not fit in memory: large ones go to a file."""
 
 import io
 import mmap
@@ -14,12 +14,12 @@ from charlstm.errors import CharlstmError
 
 OpenFile = Callable[[], BinaryIO]  # opens a new file for reading and writing, such as tempfile.TemporaryFile
 
-_IN_MEMORY = 1 << 26  # bytes of an array that stays there
+_IN_MEMORY = 1 << 26  # bytes; larger arrays go to a file
 _CHUNK = 1 << 20  # items
 
 
 class Spool:
-    """An array that grows. When it is large, it moves to a file.
+    """A growing array, which moves to a file when it becomes large.
 
     Args:
         dtype: of the items.
@@ -47,10 +47,10 @@ class Spool:
             self._file.write(np.ascontiguousarray(items, self.dtype).data)
 
     def translate(self, table: Array) -> None:
-        """Replace each item by the entry of a table for it, whose type may be wider."""
+        """Replace each item by its entry in a table, whose dtype may be wider."""
         old, new = self.dtype.itemsize, table.dtype.itemsize
         last = self._length
-        bytes_table = bytes(np.resize(table, 256)) if (old, new) == (1, 1) else b""  # many times as fast
+        bytes_table = bytes(np.resize(table, 256)) if (old, new) == (1, 1) else b""  # many times faster
         with disk_errors():
             while last:  # from the end, so that wider items overwrite only those that have been read
                 first = (last - 1) // _CHUNK * _CHUNK
@@ -63,7 +63,7 @@ class Spool:
         self.dtype = table.dtype
 
     def array(self) -> Array:
-        """Return the array [N], in memory or mapped into it. Nothing can be appended any more."""
+        """Return the array [N], in memory or memory-mapped. Nothing may be appended afterwards."""
         if isinstance(self._file, io.BytesIO):
             return np.frombuffer(self._file.getbuffer(), self.dtype)
         with disk_errors(), self._file:
@@ -71,7 +71,7 @@ class Spool:
             return map_array(self._file, self.dtype, self._length)
 
     def _move(self, open_file: OpenFile) -> None:
-        """Continue in a file."""
+        """Move the array to a file."""
         with disk_errors():
             file = open_file()
             file.write(cast(io.BytesIO, self._file).getbuffer())
@@ -79,12 +79,12 @@ class Spool:
 
 
 def map_array(file: BinaryIO, dtype: npt.DTypeLike, length: int) -> Array:
-    """Return the array at the start of a file, to be read from the disk as needed. The file may be closed then."""
+    """Return the array at the start of a file, which is read from disk as needed. The file may be closed afterwards."""
     return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype, length)
 
 
 def is_mapped(array: Array) -> bool:
-    """Return whether an array is on the disk rather than in memory."""
+    """Return whether an array is on disk rather than in memory."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
@@ -93,10 +93,10 @@ def is_mapped(array: Array) -> bool:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turn the errors of writing a file into our own."""
+    """Raise an OSError as a CharlstmError that explains it."""
     try:
         yield
     except OSError as error:
         raise CharlstmError(
-            f"the text is too large for memory, and could not be put on the disk: {error.strerror or error}"
+            f"the text is too large for memory, and could not be written to disk: {error.strerror or error}"
         ) from None

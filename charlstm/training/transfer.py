@@ -1,4 +1,4 @@
-"""Starting from another model: its weights, with the vocabulary of another corpus."""
+"""Starting from another model: its weights, with the vocabulary of a new corpus."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from charlstm.text.vocab import Vocab
 
 @dataclass(frozen=True)
 class Shared:
-    """What two vocabularies have in common.
+    """The overlap of two vocabularies.
 
     `characters` of the new vocabulary are in the old one, `new` ones are not, and `gone` ones are only in the old one.
     """
@@ -31,9 +31,8 @@ class Shared:
 def transfer(model: LanguageModel, vocab: Vocab, config: ModelConfig, rng: np.random.Generator) -> CharLSTM:
     """Return a network with the weights of a model and another vocabulary.
 
-    The columns of `w_x`, the rows of `w_out` and the biases of characters that both vocabularies have are those of the
-    model, as is the boundary if both have one. Those of other characters are initial ones. So are the unknown
-    characters' if only one vocabulary has one.
+    Characters in both vocabularies keep their columns of `w_x`, rows of `w_out` and output biases, as do the boundary
+    and the unknown character if both vocabularies have them. All others get initial weights.
 
     Args:
         model: to start from.
@@ -59,10 +58,10 @@ def transfer(model: LanguageModel, vocab: Vocab, config: ModelConfig, rng: np.ra
 
 
 def size_of(model: LanguageModel, given: Mapping[str, Any]) -> dict[str, int]:
-    """Return the settings of a model's size.
+    """Return the settings that determine a model's size.
 
     Raises:
-        UsageError: the settings given contradict them.
+        UsageError: the given settings contradict them.
     """
     size = {name: getattr(model.network.config, name) for name in ("hidden_size", "num_layers")}
     for name, value in size.items():
@@ -72,7 +71,7 @@ def size_of(model: LanguageModel, given: Mapping[str, Any]) -> dict[str, int]:
 
 
 def compare_vocabularies(old: Vocab, new: Vocab) -> Shared:
-    """Return what two vocabularies have in common."""
+    """Return the overlap of two vocabularies."""
     _, shared = _find_ids(old, new)
     shared = shared[: len(new.code_points)]
     added = new.decode(np.flatnonzero(~shared))
@@ -80,7 +79,7 @@ def compare_vocabularies(old: Vocab, new: Vocab) -> Shared:
 
 
 def base_of(model: LanguageModel, name: str) -> Base:
-    """Return what a checkpoint records about the model that a run starts from."""
+    """Return the record, for the checkpoint, of the model that a run starts from."""
     digest = hashlib.sha256(model.vocab.code_points.tobytes())
     for param in model.network.params.values():
         digest.update(param.tobytes())
@@ -88,13 +87,13 @@ def base_of(model: LanguageModel, name: str) -> Base:
 
 
 def _find_ids(old: Vocab, new: Vocab) -> tuple[IntArray, Bools]:
-    """Return the id in an old vocabulary of each id in a new one [V], and which of them it has [V]."""
+    """Return the old id of each id in a new vocabulary [V], and whether the old vocabulary has it [V]."""
     found, known = old.find(new.code_points)
     ids = found.astype(np.intp)
     if old.unknown_id is not None and new.unknown_id is not None:
         ids[new.unknown_id], known[new.unknown_id] = old.unknown_id, True
     elif new.unknown_id is not None:
-        known[new.unknown_id] = False  # to the old one, an ordinary character
+        known[new.unknown_id] = False  # an ordinary character in the old one
     if new.boundary_id is not None:
         ids, known = np.append(ids, old.boundary_id or 0), np.append(known, old.boundary_id is not None)
     return ids, known

@@ -80,7 +80,7 @@ def test_full_disk_while_reading_is_reported(tmp_path):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); "
     command = [sys.executable, "-c", limit + LARGE, "train", "corpus.txt", "-q"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert "could not be put on the disk: File too large" in error_line(done, 1)
+    assert "could not be written to disk: File too large" in error_line(done, 1)
     assert os.listdir(tmp_path) == ["corpus.txt"]
 
 

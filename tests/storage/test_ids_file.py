@@ -144,6 +144,6 @@ def test_what_a_killed_process_left_is_removed(folder):
 
 def test_directory_in_the_place_of_the_file_is_reported(folder):
     ids_path(str(folder / "model.npz")).mkdir()
-    with pytest.raises(CharlstmError, match="could not be put on the disk"):
+    with pytest.raises(CharlstmError, match="could not be written to disk"):
         read(folder)
     assert sorted(os.listdir(folder)) == ["a.txt", "model.npz.ids"]

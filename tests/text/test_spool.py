@@ -112,5 +112,5 @@ def test_full_disk_is_reported(failing, tiny):
             raise OSError(28, "No space left on device")
         return Full()
 
-    with pytest.raises(CharlstmError, match="could not be put on the disk: No space left on device"):
+    with pytest.raises(CharlstmError, match="could not be written to disk: No space left on device"):
         build(POSTS, "none", open_file)
