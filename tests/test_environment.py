@@ -83,6 +83,7 @@ def test_unreadable_file_is_named(read, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", deny)
+    monkeypatch.setattr("charlstm.text.sources._CountedFile", deny)
     with pytest.raises(CharlstmError, match=r"secret: Permission denied") as caught:
         read(str(tmp_path / "secret"))
     assert caught.value.exit_code == 2

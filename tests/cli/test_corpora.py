@@ -214,7 +214,7 @@ def test_what_was_found_is_told_unless_quiet(here, tmp_path, monkeypatch):
         (["cut.jsonl", "--field", "text"], 1, "cut.jsonl: line 2 is not JSON"),
         (["quote.csv", "--field", "text"], 1, "quote.csv: the row at line 2 is not valid CSV"),
         (["empty"], 1, "empty contains no files"),
-        (["book", "--log", "book/log.jsonl"], 2, "--log book/log.jsonl is in book, which is read"),
+        (["book", "--log", "book/log.jsonl"], 2, "--log book/log.jsonl is in book, which is part of the corpus"),
     ],
 )
 def test_mistakes_get_one_line_and_leave_nothing(arguments, code, message, here, tmp_path):
