@@ -175,10 +175,10 @@ def choose_held_out(hashes: Hashes, starts: Int64s, fraction: float) -> Bools:
     np.subtract.at(chars, groups[is_long] >> _SHIFT, sizes[is_long])
     last = _find_last(hashes, starts, groups[is_long], chars, wanted)
     if last is not None:
-        held_out = [(part <= last) & ~np.isin(part, groups[is_long]) for part, _ in _parts(hashes, starts)]
+        held_out = [(part <= last) & ~np.isin(part, groups[is_long], kind="sort") for part, _ in _parts(hashes, starts)]
         return np.concatenate(held_out)
     shortest = sizes.min(initial=starts[-1])
-    only: Bools = np.isin(hashes, groups[sizes == shortest][:1])
+    only: Bools = np.isin(hashes, groups[sizes == shortest][:1], kind="sort")
     return only & bool(shortest <= _MAX_ONLY * starts[-1])
 
 
@@ -197,7 +197,7 @@ def _find_last(hashes: Hashes, starts: Int64s, long: Hashes, chars: Int64s, want
     if at == _BINS:
         return np.uint64(2**64 - 1) if sums[-1] else None
     groups, sizes = _count_groups(hashes, starts, np.arange(_BINS) == at)
-    is_short = ~np.isin(groups, long)
+    is_short = ~np.isin(groups, long, kind="sort")
     groups, sizes = groups[is_short], sizes[is_short]
     if sums[at] == starts[-1]:
         groups, sizes = groups[:-1], sizes[:-1]  # one is left to train on
