@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo addition test test-all coverage floors versions lint types format docs man picture gallery reliability bench speed smoke check clean
+.PHONY: help setup demo addition test slow test-all coverage floors versions lint types format docs man picture gallery reliability bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -25,13 +25,15 @@ addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer h
 	$(BIN)/python benchmarks/addition.py addition-decimal.npz data/addition-decimal-exam.txt
 
 test: .venv/dev  ## run the fast tests on all cores
-	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" $(COVERAGE)
 
-test-all: test  ## run the slow tests too
+slow: .venv/dev  ## run the slow tests
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m slow
 
-coverage: .venv/dev  ## run the fast tests, and check that they cover 97 % of lines and branches
-	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" --cov --cov-report=term:skip-covered
+test-all: test slow  ## run all tests
+
+coverage:  ## run the fast tests, and check that they cover 97 % of lines and branches
+	$(MAKE) test COVERAGE="--cov --cov-report=term:skip-covered"
 
 floors:  ## run the fast tests with the oldest dependencies that setup.cfg allows
 	rm -rf .venv-floors && $(PYTHON) -m venv .venv-floors
