@@ -72,9 +72,9 @@ class Spool:
 
     def _move(self, open_file: OpenFile) -> None:
         """Move the array to a file."""
-        with disk_errors():
+        with disk_errors(), cast(io.BytesIO, self._file).getbuffer() as data:
             file = open_file()
-            file.write(cast(io.BytesIO, self._file).getbuffer())
+            file.write(data)
         self._file, self._open_file = file, None
 
 
