@@ -48,7 +48,7 @@ def _is_text(source: Source) -> bool:
 
 
 def find_files(paths: Sequence[str], include: str | None) -> list[str]:
-    """Return the files that arguments stand for, without standard input and bundled corpora.
+    """Return the files that arguments name or contain; standard input and bundled corpora are left out.
 
     Raises:
         UsageError: a directory is unreadable, or nothing matches a pattern.
