@@ -3,6 +3,8 @@
 The loss is that of `charlstm score --exact` on the last tenth of a text, which was not trained on: the state starts at
 zero and is carried over all of it. Tune settings on a part of the text (--first 0.9), and report the loss on the entire
 text once.
+
+-v init_from=@english adds a row of runs that start from that model.
 """
 
 import json
@@ -19,6 +21,7 @@ from typing import Any
 
 import click
 import harness
+from sample_quality import Judge, generate, read_words
 
 from charlstm import Config, read_corpus, start, train
 from charlstm.network.evaluation import evaluate
@@ -35,10 +38,13 @@ COLUMNS = {
     "bits": ".3f",
     "best at": ".0%",
 }
+QUALITY = {"invented": ".1%", "copied": ".1%"}  # of samples, as in sample_quality.py
 
 
-def run_once(path: str, preset: str, changes: list[str], first: float, seed: int) -> dict[str, Any]:
-    """Train once; return the results."""
+def run_once(
+    path: str, preset: str, changes: list[str], first: float, seed: int, words: str | None = None
+) -> dict[str, Any]:
+    """Train once; return the results, and if there is a list of words, the quality of samples."""
     corpus = read_corpus(path)
     corpus = replace(corpus, ids=corpus.ids[: int(len(corpus.ids) * first)])
     config = {"advised": None, "defaults": Config()}.get(preset, preset)
@@ -52,7 +58,12 @@ def run_once(path: str, preset: str, changes: list[str], first: float, seed: int
     seconds = time.perf_counter() - started
     assert run.best is not None
     assert run.dataset is not None
-    return {
+    quality = {}
+    if words:
+        judge = Judge(corpus.vocab.decode(run.dataset.train_ids, "\n"), read_words(words))
+        measured = judge.measure(generate(run.model, 16, 1000))._asdict()
+        quality = {name: measured[name] for name in QUALITY}
+    return quality | {
         "seconds": seconds,
         "steps": report.step,
         "epochs": report.epoch,
@@ -100,6 +111,7 @@ def draw(losses: dict[str, list[list[tuple[float, float]]]], target: str) -> Non
 @click.option("-v", "--variant", "variants", multiple=True, help="A further row: NAME=VALUE changes; repeatable.")
 @click.option("--first", default=1.0, help="Use only this fraction of each text, from its start.")
 @click.option("--at-once", default=1, help="Runs at the same time; for more than one, set threads=1.")
+@click.option("--words", help="Also measure samples, with this list of words that exist.")
 @click.option("--picture", help="Draw the losses against time, as SVG or PNG.")
 @click.option("--worker", hidden=True)
 def main(
@@ -110,6 +122,7 @@ def main(
     variants: tuple[str, ...],
     first: float,
     at_once: int,
+    words: str | None,
     picture: str | None,
     worker: str | None,
 ) -> None:
@@ -120,9 +133,10 @@ def main(
     print(harness.describe_machine())
     print(" ".join(["nats per character", *changes]))
     rows = [(corpus, preset, v) for corpus in corpora for preset in presets or ["shakespeare"] for v in ("", *variants)]
-    tasks = [(c, p, [*changes, *v.split()], first, seed) for c, p, v in rows for seed in range(1, seeds + 1)]
+    tasks = [(c, p, [*changes, *v.split()], first, seed, words) for c, p, v in rows for seed in range(1, seeds + 1)]
     results = run_all(tasks, at_once)
-    table = harness.Table(COLUMNS, labels=map(" ".join, rows))
+    columns = COLUMNS | (QUALITY if words else {})
+    table = harness.Table(columns, labels=map(" ".join, rows))
     losses = {}
     for row in rows:
         runs = [next(results) for _ in range(seeds)]
@@ -130,7 +144,7 @@ def main(
         values: dict[str, Any] = {name: fmean(run[name] for run in runs) for name in runs[0]}
         validation = [run["validation"] for run in runs]
         values |= {"seeds": seeds, "spread": max(validation) - min(validation), "bits": values["validation"] / log(2)}
-        table.row(*(values[column] for column in COLUMNS), label=" ".join(row))
+        table.row(*(values[column] for column in columns), label=" ".join(row))
     if picture:
         draw(losses, picture)
 

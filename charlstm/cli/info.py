@@ -22,6 +22,7 @@ def print_info(path: str, json: bool) -> None:
             "step": step,
             "best": best and dataclasses.asdict(best),
             "parameters": parameters,
+            "weights": run.weights,
             "vocabulary": vocab.characters,
             "documents": None if vocab.boundary_id is None else int(vocab.counts[vocab.boundary_id]),
             "unknown_character": None if vocab.unknown_id is None else vocab.characters[vocab.unknown_id],
@@ -35,6 +36,8 @@ def print_info(path: str, json: bool) -> None:
     print(
         f"model       {run.config.model.num_layers} x {run.config.model.hidden_size} units, {parameters:,} parameters"
     )
+    if run.weights != "float32":
+        print(f"weights     {run.weights}")
     unknown = "" if vocab.unknown_id is None else ", of which U+FFFD stands for all others"
     boundary = "" if vocab.boundary_id is None else ", and the boundary of documents"
     listed = printable(shorten(vocab.characters, _SHOWN_CHARS))

@@ -18,6 +18,7 @@ from charlstm.config.kinds import (
     switch,
     text,
 )
+from charlstm.config.presets import bundled_models
 from charlstm.config.settings import ENCODINGS, SEEDS
 from charlstm.errors import UsageError
 from charlstm.sampling.params import SamplingParams
@@ -198,6 +199,23 @@ class PlayRequest:
 
 
 @dataclass(frozen=True)
+class ConvertRequest:
+    """`charlstm convert`."""
+
+    checkpoint: str
+    output: str | None = setting(None, name(), "Model file to write.", short="-o", group="Output")
+    force: bool = switch("Overwrite --output.", group="Output")
+    half: bool = switch("Store the weights as float16: half the size.", group="Output")
+    int8: bool = switch("Store the weights as int8: a quarter of the size.", group="Output")
+
+    def __post_init__(self) -> None:
+        if self.output is None:
+            raise UsageError("convert needs --output, the model file to write")
+        if self.half and self.int8:
+            raise UsageError("--half and --int8 are mutually exclusive; give only one of them")
+
+
+@dataclass(frozen=True)
 class ScoreRequest:
     """`charlstm score`."""
 
@@ -258,7 +276,7 @@ class ScoreRequest:
 
 def is_model(path: str) -> bool:
     """Return whether an argument is a model file rather than a text, by its name."""
-    return path.lower().endswith(".npz")
+    return path.lower().endswith(".npz") or path in bundled_models()
 
 
 def _given(section: Any) -> set[str]:

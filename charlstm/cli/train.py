@@ -402,7 +402,7 @@ def _warnings_to(say: Callable[[str], None]) -> Iterator[None]:
 def _check_paths(request: TrainRequest) -> None:
     """Reject files that cannot be written, or should not be, before anything is done."""
     out, corpus = request.output, request.corpus
-    if models := [path for path in corpus if is_model(path)]:
+    if models := [path for path in corpus if is_model(path) and not path.startswith("@")]:
         raise UsageError(
             f"train takes texts, not models such as {models[0]}; to resume the run in it, name its text: "
             f"{shlex.join(['charlstm', 'train', 'corpus.txt', '-o', models[0], '--resume'])}"

@@ -21,6 +21,11 @@ def find_bundled(directory: str, suffix: str) -> dict[str, Traversable]:
     return dict(sorted(found.items()))
 
 
+def bundled_models() -> dict[str, Traversable]:
+    """Return the bundled models by name, as arguments name them: with an @ sign."""
+    return {f"@{name}": path for name, path in find_bundled("data", ".npz").items()}
+
+
 def presets() -> dict[str, Traversable]:
     """Return the bundled presets by name."""
     return find_bundled("configs", ".yaml")

@@ -2,22 +2,35 @@
 
 import dataclasses
 import json
+import os
 import re
 import sys
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, BinaryIO, cast, get_args, get_origin
 
 import numpy as np
 
 from charlstm.arrays import Floats
+from charlstm.config.presets import bundled_models
 from charlstm.config.settings import config_from_sections
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.char_lstm import CharLSTM, State, param_shapes
 from charlstm.optim import Optimizer, moments_of
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.npz import DamagedError, NpzReader, demand
-from charlstm.storage.run import COUNTERS, FORMAT, MAX_ROLLBACKS, VERSION, Base, Evaluation, Run, TrainingState
+from charlstm.storage.run import (
+    COUNTERS,
+    FORMAT,
+    MAX_ROLLBACKS,
+    VERSION,
+    VERSION_COMPACT,
+    Base,
+    Evaluation,
+    Run,
+    TrainingState,
+)
+from charlstm.storage.weights import FORMATS, Format, members_of, widen
 from charlstm.text.corpus import Fingerprint
 from charlstm.text.vocab import Vocab
 
@@ -38,21 +51,21 @@ _TRAINING = {
 
 
 def load(path: str | Path) -> LanguageModel:
-    """Return the model in a file: the best weights, and the vocabulary. Raises what `load_run` raises."""
+    """Return the model in a file, or a bundled one (`@english`): the best weights, and the vocabulary.
+
+    Raises what `load_run` raises.
+    """
     return load_run(path).model
 
 
 def load_run(path: str | Path) -> Run:
-    """Return the run in a file. `Run.use_corpus` prepares it for further training.
+    """Return the run in a file, or of a bundled model. `Run.use_corpus` prepares it for further training.
 
     Raises:
         UsageError: there is no such file, or it cannot be opened.
         CharlstmError: it is not a checkpoint, is damaged, or was written by another version.
     """
-    try:
-        file = open(path, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
+    file = _open(str(path))
     try:
         with file:
             return _read(NpzReader(file))
@@ -60,6 +73,18 @@ def load_run(path: str | Path) -> Run:
         raise CharlstmError(f"{path} is not a charlstm checkpoint, or is damaged: {error}") from None
     except _VersionError as error:
         raise CharlstmError(f"{path} {error}") from None
+
+
+def _open(path: str) -> BinaryIO:
+    if path.startswith("@") and not os.path.exists(path):
+        known = bundled_models()
+        if path not in known:
+            raise UsageError(f"{path}: no such bundled model (there is {', '.join(known)})")
+        return cast(BinaryIO, known[path].open("rb"))
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
 
 
 class _VersionError(Exception):
@@ -72,17 +97,22 @@ def _read(npz: NpzReader) -> Run:
     vocab = _read_vocab(npz, has_unknown=config.data.min_count > 1, has_boundary=config.data.documents != "none")
     shapes = param_shapes(config.model, len(vocab))
     kinds = ("params", *moments_of(config.train), *(("ema",) if config.train.ema_decay else ()))
-    expected = {"header", "vocab", "counts", *shapes}
+    weights: Format = header.get("weights", "float32")
+    expected = {"header", "vocab", "counts", *members_of(shapes, weights)}
     if header["training"] is not None:
         expected |= {f"training.{kind}.{name}" for kind in kinds for name in shapes} | {"training.h", "training.c"}
     demand(npz.names == expected, "missing or unexpected arrays")
-    model = LanguageModel(CharLSTM(config.model, _read_params(npz, "", shapes), boundary_id=vocab.boundary_id), vocab)
+    params = {name: widen(npz, name, shape, weights) for name, shape in shapes.items()}
+    model = LanguageModel(CharLSTM(config.model, params, boundary_id=vocab.boundary_id), vocab)
     best = None if header["best"] is None else Evaluation(**header["best"])
     history = [Evaluation(**entry) for entry in header["history"]]
     base = header.get("base") and Base(**header["base"])
-    run = Run(config, model, Fingerprint(**header["corpus"]), best, history, base=base)
+    run = Run(config, model, Fingerprint(**header["corpus"]), best, history, base=base, weights=weights)
     if header["training"] is not None:
-        arrays = {kind: _read_params(npz, f"training.{kind}.", shapes) for kind in kinds}
+        arrays = {
+            kind: {name: widen(npz, f"training.{kind}.{name}", shape) for name, shape in shapes.items()}
+            for kind in kinds
+        }
         run.training = _read_training(npz, run, header["training"], arrays)
     return run
 
@@ -111,14 +141,18 @@ def _read_header(npz: NpzReader) -> dict[str, Any]:
         raise DamagedError("its header is not JSON") from None
     demand(isinstance(header, dict) and header.get("format") == FORMAT, f'missing format "{FORMAT}"')
     version = header.get("version")
-    if type(version) is int and version > VERSION:
+    if type(version) is int and version > VERSION_COMPACT:
         raise _VersionError(f"was written by a newer charlstm (format {version}); upgrade to read it")
     if type(version) is int and 0 < version < VERSION:
         raise _VersionError(f"was written by an older charlstm (format {version}); train the model again")
-    demand(version == VERSION and type(version) is int, "invalid version")
+    demand(version in (VERSION, VERSION_COMPACT) and type(version) is int, "invalid version")
     for name, kind in _HEADER.items():
         demand(name in header and _matches(header[name], kind), f"missing or invalid {name} in its header")
     demand(_matches(header.get("base"), Base | None), "invalid base in its header")
+    demand(header.get("weights", "float32") in FORMATS, "invalid weights in its header")
+    compact = header.get("weights", "float32") != "float32"
+    demand(compact == (version == VERSION_COMPACT), "its version does not match its weights")
+    demand(not (compact and header["training"]), "an unfinished run has weights that are not float32")
     for fingerprint in filter(None, (header["corpus"], header.get("base"))):
         demand(re.fullmatch("[0-9a-f]{64}", fingerprint["sha256"]), "invalid sha256")
     return header
@@ -158,10 +192,6 @@ def _read_vocab(npz: NpzReader, *, has_unknown: bool, has_boundary: bool) -> Voc
     counts = npz.read("counts", "<i8", (len(code_points) + has_boundary,))
     demand((counts > 0).all(), "the vocabulary has invalid counts")
     return Vocab(code_points, counts, has_unknown=has_unknown, has_boundary=has_boundary)
-
-
-def _read_params(npz: NpzReader, prefix: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Floats]:
-    return {name: _read_finite(npz, prefix + name, shape) for name, shape in shapes.items()}
 
 
 def _read_finite(npz: NpzReader, name: str, shape: tuple[int | None, ...]) -> Floats:

@@ -11,15 +11,17 @@ import numpy as np
 
 from charlstm.arrays import Array, Floats
 from charlstm.config.settings import Config
-from charlstm.errors import CharlstmError
+from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.char_lstm import CharLSTM, State
 from charlstm.optim import Optimizer
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import replace_file
 from charlstm.storage.npz import write_npz
+from charlstm.storage.weights import Format, narrow
 from charlstm.text.corpus import Corpus, Dataset, Fingerprint
 
 FORMAT, VERSION = "charlstm", 2
+VERSION_COMPACT = 3  # of files with weights narrower than float32
 MAX_ROLLBACKS = 2
 COUNTERS = ("step", "skipped", "far_off", "rollbacks", "elapsed_s", "loss_sum", "loss_steps")  # of a training state
 
@@ -94,6 +96,7 @@ class Run:
     training: TrainingState | None = None
     dataset: Dataset | None = None
     base: Base | None = None  # None for a run from scratch
+    weights: Format = "float32"  # how its file stores the best weights; others only once it is finished
 
     def __repr__(self) -> str:
         state = "finished" if self.training is None else f"step {self.training.step:,}"
@@ -139,7 +142,10 @@ class Run:
 
         Raises:
             CharlstmError: the file cannot be written, or the weights are not finite. The old file is unchanged.
+            UsageError: `weights` is narrow, and the run is not finished or a weight is too large for it.
         """
+        if self.training and self.weights != "float32":
+            raise UsageError("an unfinished run can only be stored as float32", "weights")
         if self.training and not all(
             np.isfinite(array).all() for arrays in self.training.arrays().values() for array in arrays.values()
         ):
@@ -183,7 +189,7 @@ class Run:
         """Yield the arrays of the file; docs/format.md describes them."""
         header = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if self.weights == "float32" else VERSION_COMPACT,
             "config": self.config.sections(),
             "corpus": dataclasses.asdict(self.fingerprint),
             "best": self.best and dataclasses.asdict(self.best),
@@ -192,10 +198,12 @@ class Run:
         }
         if self.base:
             header["base"] = dataclasses.asdict(self.base)
+        if self.weights != "float32":
+            header["weights"] = self.weights
         yield "header", np.frombuffer(json.dumps(header, allow_nan=False, separators=(",", ":")).encode(), np.uint8)
         yield "vocab", self.model.vocab.code_points
         yield "counts", self.model.vocab.counts
-        yield from self.model.network.params.items()
+        yield from narrow(self.model.network.params, self.weights)
         if self.training:
             for name in self.model.network.params:
                 for kind, arrays in self.training.arrays().items():

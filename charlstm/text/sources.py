@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
-from charlstm.config.presets import find_bundled
+from charlstm.config.presets import bundled_models, find_bundled
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.text.archives import PACKED, Budget, Listing, Source, errors_of, natural_key, suffix_of, unpack
 from charlstm.text.decoding import is_binary
@@ -112,6 +112,10 @@ def _open(argument: str, listing: Listing) -> Iterator[Source]:
         yield Source(STDIN, "-", _open_stdin(), False)
     elif argument.startswith("@") and not os.path.exists(argument):
         known = find_bundled("data", ".txt")
+        if argument in bundled_models():
+            raise UsageError(
+                f"{argument} is a model, not a text; `charlstm train --init-from {argument}` starts from it"
+            )
         if argument[1:] not in known:
             names = ", ".join("@" + name for name in known)
             raise UsageError(f"{argument}: no such bundled corpus; choose from {names}")

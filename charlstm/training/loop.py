@@ -128,6 +128,7 @@ def extend(run: Run) -> None:
     rng = np.random.default_rng((config.seed, step))
     run.training = TrainingState(network, Optimizer(network.params, config), state, rng, step)
     run.training.elapsed_s = config.time_s or 0.0
+    run.weights = "float32"
     if config.ema_decay:
         run.training.ema = network.copy().params
     if run.best:  # evaluated on the same part of the validation text as those to come

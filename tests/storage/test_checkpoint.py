@@ -1,5 +1,6 @@
 """Checkpoints as untrusted input: what was saved comes back, and what is damaged or hostile is refused."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -25,6 +26,7 @@ from storage_helpers import (
 from charlstm import CharlstmError, Run, load, load_run
 from charlstm.errors import UsageError
 from charlstm.network.dispatch import make_stepper
+from charlstm.storage.weights import FORMATS
 
 DIRECTORY_ERROR = os.strerror(errno.EISDIR if os.name == "posix" else errno.EACCES)
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -142,14 +144,17 @@ def test_invalid_base_is_refused(base, half_file):
         load_run(half_file)
 
 
-def test_another_program_reads_the_file_with_numpy_alone(half, half_file):
+@pytest.mark.parametrize("weights", FORMATS)
+def test_another_program_reads_the_file_with_numpy_alone(weights, half, half_file):
     """The program in docs/format.md does not import the package, and computes the same probabilities."""
+    if weights != "float32":
+        dataclasses.replace(half, training=None, weights=weights).save(half_file)
     text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
     program = text.split("```python\n")[1].split("```")[0]
     assert "charlstm" not in program.replace('"charlstm"', "")
     names: dict[str, Any] = {"path": half_file, "text": "1 times 2"}
     exec(compile(program, "docs/format.md", "exec"), names)
-    network, vocab = half.model.network, half.model.vocab
+    network, vocab = load(half_file).network, half.model.vocab
     state, stepper = network.zero_state(1), make_stepper(network)
     for character in "1 times 2":
         logits, state = stepper.step(vocab.encode(character), state)
@@ -165,7 +170,7 @@ def test_another_program_reads_the_file_with_numpy_alone(half, half_file):
     ("version", "reason"),
     [
         (1, "was written by an older charlstm (format 1); train the model again"),
-        (3, "was written by a newer charlstm (format 3); upgrade to read it"),
+        (4, "was written by a newer charlstm (format 4); upgrade to read it"),
         (10**6, "was written by a newer charlstm (format 1000000); upgrade to read it"),
     ],
 )
@@ -175,9 +180,9 @@ def test_other_versions_are_refused_with_advice(version, reason, half_file):
 
 
 def test_newer_version_is_refused_whatever_else_changed(half_file):
-    header = npy(np.frombuffer(b'{"format":"charlstm","version":3}', np.uint8))
+    header = npy(np.frombuffer(b'{"format":"charlstm","version":4}', np.uint8))
     write_members(half_file, {"header.npy": header})
-    assert "was written by a newer charlstm (format 3)" in refused(half_file)
+    assert "was written by a newer charlstm (format 4)" in refused(half_file)
 
 
 def test_file_of_version_1_is_refused_with_advice(half_file):

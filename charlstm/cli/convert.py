@@ -1,0 +1,31 @@
+"""`charlstm convert`: a model in a file of another size."""
+
+import os
+from dataclasses import replace
+
+from charlstm.cli.output import say
+from charlstm.cli.requests import ConvertRequest
+from charlstm.cli.signals import as_exits
+from charlstm.errors import UsageError
+from charlstm.storage.checkpoint import load_run
+from charlstm.storage.lock import locked
+from charlstm.storage.weights import Format
+
+
+def convert_model(request: ConvertRequest) -> None:
+    """Write a model with its weights in another format."""
+    path, output = request.checkpoint, request.output or ""
+    weights: Format = "float16" if request.half else "int8" if request.int8 else "float32"
+    with as_exits():
+        run = load_run(path)
+        if not os.path.isdir(os.path.dirname(os.path.realpath(output))):
+            raise UsageError(f"--output {output}: its directory does not exist")
+        if os.path.exists(output) and not request.force:
+            raise UsageError(f"{output} already exists; use --force to overwrite it, or another --output")
+        if run.training is not None and os.path.exists(output) and os.path.samefile(path, output):
+            raise UsageError(f"--output {output} would overwrite the training state in it; choose another file")
+        if run.training is not None:
+            say("The run is not finished: writing its best weights so far, without the state needed to resume")
+        with locked(output):
+            replace(run, training=None, weights=weights).save(output)
+    say(f"{output} has {weights} weights, {os.path.getsize(output) / 1e6:,.1f} MB")

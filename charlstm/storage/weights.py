@@ -1,0 +1,63 @@
+"""The weights of a finished model in its file: float32, or smaller as float16 or int8, widened when they are read."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, get_args
+
+import numpy as np
+
+from charlstm.arrays import Array, Floats
+from charlstm.errors import UsageError
+from charlstm.storage.npz import NpzReader, demand
+
+Format = Literal["float32", "float16", "int8"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_SCALE = ".scale"  # appended to the name of a matrix
+_LEVELS = 127  # of int8, on each side of zero
+
+
+def narrow(params: Mapping[str, Floats], weights: Format) -> Iterator[tuple[str, Array]]:
+    """Yield the arrays that hold some parameters.
+
+    As int8, each row of a matrix has a float32 scale, by which the largest of its weights is -127 or 127. Biases stay
+    float32.
+
+    Raises:
+        UsageError: a weight is too large for float16.
+    """
+    for name, param in params.items():
+        if weights == "float16":
+            with np.errstate(over="ignore"):
+                half = param.astype(np.float16)
+            if not np.isfinite(half).all():
+                raise UsageError(f"{name} has weights too large for float16; store them as float32")
+            yield name, half
+        elif weights == "int8" and param.ndim == 2:
+            largest = np.abs(param).max(axis=1)  # [rows]
+            scale = np.where(largest > 0, largest / _LEVELS, 1).astype(np.float32)
+            scale = np.maximum(scale, np.finfo(np.float32).tiny)
+            yield name, np.rint(param / scale[:, None]).clip(-_LEVELS, _LEVELS).astype(np.int8)
+            yield name + _SCALE, scale
+        else:
+            yield name, param
+
+
+def widen(npz: NpzReader, name: str, shape: tuple[int, ...], weights: Format = "float32") -> Floats:
+    """Read one parameter as float32.
+
+    Raises:
+        DamagedError: it is missing or invalid, or has values that are not finite.
+    """
+    if weights == "int8" and len(shape) == 2:
+        scale = npz.read(name + _SCALE, "<f4", shape[:1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            param: Floats = npz.read(name, "|i1", shape) * scale[:, None]
+    else:
+        param = npz.read(name, "<f2" if weights == "float16" else "<f4", shape).astype(np.float32)
+    demand(np.isfinite(param).all(), f"{name} has values that are not finite")
+    return param
+
+
+def members_of(shapes: Mapping[str, tuple[int, ...]], weights: Format) -> set[str]:
+    """Return the names of the arrays that hold parameters of some shapes."""
+    matrices = {name for name, shape in shapes.items() if len(shape) == 2}
+    return {*shapes, *(name + _SCALE for name in matrices if weights == "int8")}
