@@ -207,7 +207,7 @@ def score(request: ScoreRequest) -> None:
     charlstm score other.txt --by line --sort --min-chars 20
     charlstm score other.txt --highlight --exact
     charlstm score other.txt --highlight --color always
-    charlstm score other.txt --kernel numba
+    charlstm score other.txt --kernel numba --adapt
     charlstm score other.txt --encoding cp1252 --baselines corpus.txt
     charlstm score posts.csv --field text
     charlstm score letters/ --include '*.txt' --raw

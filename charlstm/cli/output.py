@@ -23,6 +23,7 @@ _SAMPLE_LINES = 10
 _SPIKE = 1.0  # nats above the smoothed loss
 _SMOOTHING = 50  # steps
 _MARGIN = "    | "
+_DELAY_S = 1.0  # before a bar appears
 _MANY_BYTES = 50_000_000  # reading them takes a second or more
 _MAX_COLUMNS = 100  # longer lines are hard to read
 
@@ -239,17 +240,43 @@ def reading_progress(paths: Sequence[str], include: str | None, *, quiet: bool) 
         say(f"Reading {total / 1e9:.1f} GB of files ...")
         yield lambda count: None
     else:
-        from tqdm import tqdm
-
-        form = "Reading {percentage:3.0f}%|{bar:10}| {elapsed}<{remaining}, {rate_fmt}"
-        with tqdm(
-            total=total, bar_format=form, unit="B", unit_scale=True, dynamic_ncols=True, leave=False, file=sys.stderr
-        ) as bar:
-
-            def show(count: int) -> None:
-                bar.update(count - bar.n)
-
+        with _counting("Reading", total, "B") as show:
             yield show
+
+
+@contextlib.contextmanager
+def scoring_progress(chars: int) -> Iterator[Callable[[int], None]]:
+    """Show progress on a terminal while a text is scored, unless that is quick.
+
+    Yields a function to call with the number of characters scored so far.
+    """
+    if not is_terminal(sys.stderr):
+        yield lambda count: None
+        return
+    with _counting("Scoring", chars, " characters") as show:
+        yield show
+
+
+@contextlib.contextmanager
+def _counting(verb: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    from tqdm import tqdm
+
+    form = verb + " {percentage:3.0f}%|{bar:10}| {elapsed}<{remaining}, {rate_fmt}"
+    with tqdm(
+        total=total,
+        bar_format=form,
+        unit=unit,
+        unit_scale=True,
+        dynamic_ncols=True,
+        leave=False,
+        delay=_DELAY_S,
+        file=sys.stderr,
+    ) as bar:
+
+        def show(count: int) -> None:
+            bar.update(count - bar.n)
+
+        yield show
 
 
 def _bar() -> Any:

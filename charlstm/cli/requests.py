@@ -264,12 +264,20 @@ class ScoreRequest:
         group="Output",
     )
     exact: bool = switch("Read the text in a single stream instead of up to 64. Slower, but exact.", group="Evaluation")
+    adapt: bool = switch(
+        "Let the weights follow the text: after each 32 characters, one step of gradient descent on them (dynamic "
+        "evaluation). Lowers the loss of a text unlike the training text, and takes longer. The model file is not "
+        "changed.",
+        group="Evaluation",
+    )
     kernel: str = _KERNEL
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
 
     def __post_init__(self) -> None:
         _check_needs(_given(self), _SCORE_NEEDS)
+        if self.adapt and self.exact:
+            raise UsageError("--exact has no effect with --adapt, which always reads in a single stream")
         if self.highlight and (self.by or self.baselines is not None or self.as_json):
             raise UsageError("--highlight cannot be used with --by, --baselines or --json: it prints the text only")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, read_texts, reading_of, suggest_numba
-from charlstm.cli.output import as_json, format_bits, is_terminal, say
+from charlstm.cli.output import as_json, format_bits, is_terminal, say, scoring_progress
 from charlstm.cli.requests import ScoreRequest
 from charlstm.errors import CharlstmError, printable, shorten
 from charlstm.sampling.language_model import LanguageModel, Score
@@ -48,8 +48,10 @@ def print_score(request: ScoreRequest) -> None:
     files = list_texts(request.files, reading["include"]) if request.by == "file" else expand(request.files)
     request = replace(request, files=tuple(files))
     texts = [read_texts(file, reading) for file in request.files]
-    suggest_numba(request.kernel, sum(len(text.ids) for text in texts))
-    score = model.score(*texts, exact=request.exact)
+    chars = sum(len(text.ids) for text in texts)
+    suggest_numba(request.kernel, chars)
+    with scoring_progress(chars) as progress:
+        score = model.score(*texts, exact=request.exact, adapt=request.adapt, progress=progress)
     losses = {} if request.baselines is None else _baselines(request.baselines, reading, score, model)
     if request.highlight:
         _print_highlighted(score, request.color)

@@ -13,7 +13,12 @@ from charlstm.text.batches import Window
 MAX_STREAMS = 64
 _WARM_UP = 128  # characters
 _WINDOW = 64
+_ADAPT_WINDOW, _ADAPT_RATE = 32, 1.0
 _Result = TypeVar("_Result")
+
+
+def _ignore(count: int) -> None:
+    """Show no progress."""
 
 
 def evaluate(network: CharLSTM | Parallel, ids: Ids, streams: int = 1, length: int | None = None) -> float:
@@ -35,12 +40,43 @@ def evaluate(network: CharLSTM | Parallel, ids: Ids, streams: int = 1, length: i
     return total / chars
 
 
-def char_losses(network: CharLSTM, ids: Ids, streams: int = 1) -> Floats:
-    """Return the loss of each character of a text but the first, in nats [n - 1]; see `evaluate`."""
-    nats = np.empty(len(ids) - 1, np.float32)
+def char_losses(network: CharLSTM, ids: Ids, streams: int = 1, progress: Callable[[int], None] = _ignore) -> Floats:
+    """Return the loss of each character of a text but the first, in nats [n - 1]; see `evaluate`.
+
+    Args:
+        network: predicts.
+        ids: the text.
+        streams: parts read in parallel.
+        progress: called with the number of characters read so far.
+    """
+    nats, count = np.empty(len(ids) - 1, np.float32), 0
     for at, losses in _read_in_parts(network.char_losses, network.zero_state, ids, streams):
         nats[at] = losses
+        count += at.size
+        progress(count)
     return nats
+
+
+def adaptive_losses(network: CharLSTM, ids: Ids, progress: Callable[[int], None] = _ignore) -> Floats:
+    """Return the loss of each character of a text but the first, in nats [n - 1], where the weights follow the text.
+
+    After each window, a step of gradient descent on its loss changes the weights for the rest of the text: dynamic
+    evaluation (Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018). No loss
+    depends on later characters. The network itself is not changed.
+    """
+    network, kernel = network.copy(), network.kernel
+    network.kernel = kernel
+    state, nats = network.zero_state(1), []
+    for t in range(0, len(ids) - 1, _ADAPT_WINDOW):
+        window = _window(ids, np.arange(t, min(t + _ADAPT_WINDOW, len(ids) - 1))[:, None])
+        losses, after = network.char_losses(window, state)
+        nats.append(losses[:, 0].copy())
+        _, grads, _ = network.loss_and_grads(window, state)
+        for name, param in network.params.items():
+            param -= _ADAPT_RATE * grads[name]
+        state = after
+        progress(t)
+    return np.concatenate(nats)
 
 
 def eval_streams(ids: Ids) -> int:

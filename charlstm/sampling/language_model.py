@@ -3,7 +3,7 @@
 import io
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from charlstm.config.settings import SEEDS
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.network.char_lstm import CharLSTM
 from charlstm.network.cores import blas_threads
-from charlstm.network.evaluation import char_losses, eval_streams
+from charlstm.network.evaluation import adaptive_losses, char_losses, eval_streams
 from charlstm.sampling.generate import Prefix, Sampler, read_prime
 from charlstm.sampling.params import SamplingParams
 from charlstm.text.builder import convert_newlines, corpus_from_text
@@ -150,7 +150,13 @@ class LanguageModel:
         with blas_threads(1):
             return "".join(self.stream(prime, seed=seed, corpus=corpus, **params))
 
-    def score(self, *texts: Text, exact: bool = False) -> Score:
+    def score(
+        self,
+        *texts: Text,
+        exact: bool = False,
+        adapt: bool = False,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> Score:
         """Return how well the model predicts a text.
 
         Unknown characters are counted, and skipped unless the vocabulary has an unknown character. Line endings are
@@ -161,6 +167,8 @@ class LanguageModel:
                 one; at least two characters in all that are not skipped. For a model trained on documents, each is
                 a document, or a corpus read as documents.
             exact: read the text in one stream, which is slow, instead of up to 64; see `evaluate`.
+            adapt: let the weights follow the text, in one stream; see `adaptive_losses`. The model is not changed.
+            progress: called with the number of characters read so far.
 
         Raises:
             CharlstmError: the text is too short, or the predictions are not finite.
@@ -175,7 +183,10 @@ class LanguageModel:
         if known < needed:
             raise CharlstmError(f"need at least {needed} known character{'s' * (needed > 1)} to score, got {known}")
         with np.errstate(over="ignore", invalid="ignore"), blas_threads(1):
-            found = char_losses(self.network, ids, 1 if exact else eval_streams(ids))
+            if adapt:
+                found = adaptive_losses(self.network, ids, progress)
+            else:
+                found = char_losses(self.network, ids, 1 if exact else eval_streams(ids), progress)
         if not np.isfinite(found).all():
             raise CharlstmError("the weights have overflowed; predictions are not finite")
         losses = np.full(len(marked), np.nan, np.float32)

@@ -150,6 +150,17 @@ def test_exact_agrees_with_many_streams(score):
     assert exact != fast
 
 
+def test_weights_that_follow_the_text_lower_the_loss_of_another_text(score):
+    fixed, adapted = (json.loads(score("other.txt", "--json", *flags))["nats_per_char"] for flags in ([], ["--adapt"]))
+    assert adapted < fixed
+
+
+def test_parts_are_scored_by_weights_that_follow_the_whole_text(score):
+    parts = json.loads(score("other.txt", "--json", "--by", "line", "--min-chars", 0, "--adapt"))
+    sum_of_parts = sum(part["chars"] * part["nats_per_char"] for part in parts["parts"] if part["chars"])
+    assert sum_of_parts == pytest.approx(parts["chars"] * parts["nats_per_char"], rel=1e-5)
+
+
 def test_standard_input_is_scored_like_a_file(directory, here):
     assert here("score", "-", input=OTHER).stdout == here("score", "other.txt").stdout
 
@@ -160,6 +171,7 @@ def test_standard_input_can_be_read_only_once(directory, here):
 
 
 def test_flag_without_effect_is_rejected(directory, here):
+    assert "--exact has no effect with --adapt" in error_line(here("score", "corpus.txt", "--adapt", "--exact"), 2)
     assert error_line(here("score", "corpus.txt", "--sort"), 2) == "Error: --sort needs --by"
 
 

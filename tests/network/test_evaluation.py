@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from charlstm.network.char_lstm import CharLSTM, State
-from charlstm.network.evaluation import char_losses, evaluate
+from charlstm.config.settings import ModelConfig
+from charlstm.network.char_lstm import CharLSTM, State, init_network
+from charlstm.network.evaluation import adaptive_losses, char_losses, evaluate
 from charlstm.text.batches import Window
 
 
@@ -46,6 +47,58 @@ def test_mean_of_char_losses_is_the_loss_of_the_text(streams, trained, corpus):
     losses = char_losses(network, ids, streams)
     assert losses.shape == (1999,)
     assert losses.mean(dtype=np.float64) == pytest.approx(evaluate(network, ids, streams), rel=1e-5)
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_progress_ends_at_the_last_character(streams, trained, corpus):
+    counts: list[int] = []
+    char_losses(trained.model.network, corpus.ids[:2000], streams, counts.append)
+    assert counts == sorted(counts)
+    assert counts[-1] == 1999
+
+
+# ---- weights that follow the text
+
+
+def test_first_window_is_read_with_the_weights_of_the_model(trained, corpus):
+    ids = corpus.ids[:500]
+    fixed, adapted = char_losses(trained.model.network, ids), adaptive_losses(trained.model.network, ids)
+    assert adapted.shape == fixed.shape
+    np.testing.assert_array_equal(adapted[:32], fixed[:32])
+    assert not np.array_equal(adapted[32:64], fixed[32:64])
+
+
+@pytest.mark.parametrize("changed", [1, 40, 200])
+def test_later_characters_change_no_loss(changed, trained, corpus):
+    ids = corpus.ids[:500]
+    other = ids.copy()
+    other[-changed:] = (other[-changed:] + 1) % len(corpus.vocab)
+    losses, others = (adaptive_losses(trained.model.network, each) for each in (ids, other))
+    unchanged = len(ids) - 1 - changed
+    np.testing.assert_array_equal(losses[:unchanged], others[:unchanged])
+    assert not np.array_equal(losses[unchanged:], others[unchanged:])
+
+
+def test_weights_that_follow_a_text_learn_what_the_model_does_not_know(trained, corpus):
+    """A text of the same characters in reverse."""
+    ids = corpus.ids[:4000][::-1].copy()
+    fixed, adapted = char_losses(trained.model.network, ids), adaptive_losses(trained.model.network, ids)
+    assert adapted.mean() < 0.8 * fixed.mean()
+    assert adapted[-1000:].mean() < adapted[:1000].mean()
+
+
+def test_network_keeps_its_weights(trained, corpus):
+    before = {name: param.copy() for name, param in trained.model.network.params.items()}
+    adaptive_losses(trained.model.network, corpus.ids[:500])
+    assert all(np.array_equal(before[name], param) for name, param in trained.model.network.params.items())
+
+
+def test_both_kernels_follow_the_text_alike(rng):
+    network = init_network(ModelConfig(hidden_size=16), 10, rng)
+    ids = rng.integers(0, 10, 300).astype(np.uint8)
+    plain = adaptive_losses(network, ids)
+    network.kernel = "numba"
+    np.testing.assert_allclose(adaptive_losses(network, ids), plain, rtol=1e-4)
 
 
 class Recorder(CharLSTM):
