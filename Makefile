@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo addition test slow test-all coverage floors versions lint types format docs man picture gallery reliability bench speed smoke check clean
+.PHONY: help setup demo addition test slow test-all browser coverage floors versions lint types format docs man picture gallery reliability bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -25,12 +25,15 @@ addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer h
 	$(BIN)/python benchmarks/addition.py addition-decimal.npz data/addition-decimal-exam.txt
 
 test: .venv/dev  ## run the fast tests on all cores
-	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" $(COVERAGE)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not browser" $(COVERAGE)
 
 slow: .venv/dev  ## run the slow tests
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m slow
 
-test-all: test slow  ## run all tests
+test-all: test slow  ## run all tests but those in browsers
+
+browser: .venv/dev  ## test exported pages in Chromium and Firefox, which must be installed
+	$(BIN)/python -m pytest -q -m browser tests/browser
 
 coverage:  ## run the fast tests, and check that they cover 97 % of lines and branches
 	$(MAKE) test COVERAGE="--cov --cov-report=term:skip-covered"
@@ -38,9 +41,9 @@ coverage:  ## run the fast tests, and check that they cover 97 % of lines and br
 floors:  ## run the fast tests with the oldest dependencies that setup.cfg allows
 	rm -rf .venv-floors && $(PYTHON) -m venv .venv-floors
 	sed -n '/^install_requires/,/^$$/s/>=/==/p' setup.cfg > .venv-floors/requirements.txt
-	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt $$(sed -n '/^fast =/,/^dev =/s/>=/==/p' setup.cfg) pytest pytest-timeout pytest-xdist hypothesis matplotlib python-docx charset-normalizer backports.zstd mpi4py mpich
+	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt $$(sed -n '/^fast =/,/^dev =/s/>=/==/p' setup.cfg) pytest pytest-timeout pytest-xdist hypothesis matplotlib python-docx html5lib safetensors charset-normalizer backports.zstd mpi4py mpich
 	.venv-floors/bin/pip install -q --disable-pip-version-check --no-deps -e .
-	.venv-floors/bin/python -m pytest -q -n auto --dist worksteal -m "not slow" --ignore tests/network/test_parity.py
+	.venv-floors/bin/python -m pytest -q -n auto --dist worksteal -m "not slow and not browser" --ignore tests/network/test_parity.py
 	rm -rf .venv-floors
 
 VERSIONS ?= 3.11 3.12 3.13
@@ -52,7 +55,7 @@ versions:  ## run all tests, except parity with PyTorch, with each Python found 
 	    echo "Python $$version: $$python"; \
 	    rm -rf .venv-version && "$$python" -m venv .venv-version && \
 	    .venv-version/bin/pip install -q --disable-pip-version-check -e '.[dev]' && \
-	    .venv-version/bin/python -m pytest -q -n auto --dist worksteal --ignore tests/network/test_parity.py || exit 1; \
+	    .venv-version/bin/python -m pytest -q -n auto --dist worksteal -m "not browser" --ignore tests/network/test_parity.py || exit 1; \
 	done; rm -rf .venv-version
 
 lint: .venv/dev  ## check for mistakes and formatting

@@ -114,9 +114,11 @@ def test_completion_offers_commands_and_flags():
     assert complete("charlstm", "sample", "--temp") == ["plain,--temperature", "plain,--temperature-at-start"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sampling.md", "docs/documents.md", "docs/corpora.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/sampling.md", "docs/documents.md", "docs/corpora.md", "docs/sharing.md"]
+)
 def test_commands_of_pages_run(page, workplace, capfd):
-    if page == "docs/sampling.md":
+    if page in ("docs/sampling.md", "docs/sharing.md"):
         train_tiny_model()
     for command in commands_of(page):
         words = shlex.split(command)[1:]
@@ -157,9 +159,11 @@ def test_every_option_has_an_example_in_help_and_docs(name):
             assert found.search(on_pages), flags
 
 
-@pytest.mark.parametrize("name", ["sample", "play", "score"])
+@pytest.mark.parametrize("name", ["sample", "play", "score", "convert", "export"])
 def test_examples_of_help_run(name, workplace):
     train_tiny_model()
+    if name == "convert":
+        cli.main(["export", "--to", "safetensors", "-o", "model.safetensors"], standalone_mode=False)
     examples = examples_of_help(name)
     assert examples
     for example in examples:

@@ -3,10 +3,12 @@
 import os
 from dataclasses import replace
 
+from charlstm.cli.inputs import check_output
 from charlstm.cli.output import say
 from charlstm.cli.requests import ConvertRequest
 from charlstm.cli.signals import as_exits
 from charlstm.errors import UsageError
+from charlstm.export.tensors import SUFFIX, load_tensors
 from charlstm.storage.checkpoint import load_run
 from charlstm.storage.lock import locked
 from charlstm.storage.weights import Format
@@ -17,11 +19,8 @@ def convert_model(request: ConvertRequest) -> None:
     path, output = request.checkpoint, request.output or ""
     weights: Format = "float16" if request.half else "int8" if request.int8 else "float32"
     with as_exits():
-        run = load_run(path)
-        if not os.path.isdir(os.path.dirname(os.path.realpath(output))):
-            raise UsageError(f"--output {output}: its directory does not exist")
-        if os.path.exists(output) and not request.force:
-            raise UsageError(f"{output} already exists; use --force to overwrite it, or another --output")
+        run = load_tensors(path) if path.endswith(SUFFIX) else load_run(path)
+        check_output(output, force=request.force)
         if run.training is not None and os.path.exists(output) and os.path.samefile(path, output):
             raise UsageError(f"--output {output} would overwrite the training state in it; choose another file")
         if run.training is not None:

@@ -17,7 +17,15 @@ import charlstm
 from charlstm.cli.help import HelpGroup
 from charlstm.cli.mpi import launched_ranks, run_on_ranks
 from charlstm.cli.options import request_options, setting_options
-from charlstm.cli.requests import ConvertRequest, PlayRequest, SampleRequest, ScoreRequest, TrainRequest, is_model
+from charlstm.cli.requests import (
+    ConvertRequest,
+    ExportRequest,
+    PlayRequest,
+    SampleRequest,
+    ScoreRequest,
+    TrainRequest,
+    is_model,
+)
 from charlstm.cli.signals import StoppedError
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import DATA_SETTINGS, LIMITS
@@ -26,7 +34,7 @@ from charlstm.errors import CharlstmError, UsageError
 if TYPE_CHECKING:
     from charlstm.network.ranks import Ranks
 
-_Request = TypeVar("_Request", SampleRequest, PlayRequest, ScoreRequest)
+_Request = TypeVar("_Request", SampleRequest, PlayRequest, ScoreRequest, ConvertRequest, ExportRequest)
 
 
 def run() -> None:
@@ -260,21 +268,49 @@ def info(checkpoint: str, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("checkpoint", metavar="MODEL")
+@click.argument("model", required=False)
 @request_options(ConvertRequest)
-def convert(request: ConvertRequest) -> None:
+def convert(request: ConvertRequest, model: str | None) -> None:
     """Store a model in a smaller file, to share it.
 
     The file holds the best weights, and no training state. It can be used wherever a model can. `charlstm score` shows
     what rounding the weights costs: int8 hardly changes the loss. Without --half or --int8, weights are float32.
 
+    MODEL can also be a .safetensors file that `charlstm export` wrote (needs charlstm[interop]).
+
     Examples:
     charlstm convert model.npz -o small.npz --int8
     charlstm convert model.npz -o model-half.npz --half
+    charlstm convert model.safetensors -o again.npz
     """
     from charlstm.cli.convert import convert_model
+    from charlstm.export.tensors import SUFFIX
 
+    if model is not None and model.endswith(SUFFIX):
+        request = dataclasses.replace(request, checkpoint=model)
+    else:
+        request = _with_model(request, model)
     convert_model(request)
+
+
+@cli.command()
+@click.argument("model", required=False)
+@request_options(ExportRequest)
+def export(request: ExportRequest, model: str | None) -> None:
+    """Make a web page in which a model writes, or a file for PyTorch.
+
+    The page is one file that needs no network and no server: open it in a browser, mail it, or put it online. Type
+    a beginning, and the model continues it. Characters are coloured by how much they surprised the model; choose one to
+    see the likeliest in its place.
+
+    Examples:
+    charlstm export model.npz -o model.html
+    charlstm export model.npz -o romeo.html --title Romeo --prime "ROMEO:" --half
+    charlstm export model.npz --to safetensors -o model.safetensors
+    """
+    from charlstm.cli.export import export_model
+
+    export_model(_with_model(request, model))
 
 
 @cli.command("help")

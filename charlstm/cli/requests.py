@@ -202,17 +202,39 @@ class PlayRequest:
 class ConvertRequest:
     """`charlstm convert`."""
 
-    checkpoint: str
     output: str | None = setting(None, name(), "Model file to write.", short="-o", group="Output")
     force: bool = switch("Overwrite --output.", group="Output")
     half: bool = switch("Store the weights as float16: half the size.", group="Output")
     int8: bool = switch("Store the weights as int8: a quarter of the size.", group="Output")
+    checkpoint: str = _CHECKPOINT
 
     def __post_init__(self) -> None:
-        if self.output is None:
-            raise UsageError("convert needs --output, the model file to write")
+        _check_output(self.output, "convert needs --output, the model file to write")
         if self.half and self.int8:
             raise UsageError("--half and --int8 are mutually exclusive; give only one of them")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """`charlstm export`."""
+
+    output: str | None = setting(None, name(), "File to write.", short="-o", group="Output")
+    to: str = setting(
+        "html",
+        one_of("html", "safetensors"),
+        "Write a web page, or weights with the names and gate order of PyTorch (needs charlstm[interop]).",
+        group="Output",
+    )
+    force: bool = switch("Overwrite --output.", group="Output")
+    half: bool = switch("Store the weights of a page as float16, twice as large as int8.", group="Output")
+    title: str | None = setting(None, text(), "Title of the page. Defaults to the name of the model.", group="Output")
+    prime: str = setting("", text(), "Beginning that the page opens with.", group="Prime")
+    checkpoint: str = _CHECKPOINT
+
+    def __post_init__(self) -> None:
+        _check_output(self.output, f"export needs --output, the file to write, such as model.{self.to}")
+        if self.to != "html" and (given := _given(self) & {"half", "title", "prime"}):
+            raise UsageError(f"{_flag(min(given))} needs --to html")
 
 
 @dataclass(frozen=True)
@@ -280,6 +302,11 @@ class ScoreRequest:
             raise UsageError("--exact has no effect with --adapt, which always reads in a single stream")
         if self.highlight and (self.by or self.baselines is not None or self.as_json):
             raise UsageError("--highlight cannot be used with --by, --baselines or --json: it prints the text only")
+
+
+def _check_output(output: str | None, message: str) -> None:
+    if output is None:
+        raise UsageError(message)
 
 
 def is_model(path: str) -> bool:

@@ -65,14 +65,22 @@ def load_run(path: str | Path) -> Run:
         UsageError: there is no such file, or it cannot be opened.
         CharlstmError: it is not a checkpoint, is damaged, or was written by another version.
     """
-    file = _open(str(path))
+    with _open(str(path)) as file:
+        return read_run(file, str(path))
+
+
+def read_run(file: BinaryIO, name: str) -> Run:
+    """Return the run in an open file; `name` stands for it in messages.
+
+    Raises:
+        CharlstmError: it is not a checkpoint, is damaged, or was written by another version.
+    """
     try:
-        with file:
-            return _read(NpzReader(file))
+        return _read(NpzReader(file))
     except (DamagedError, UsageError) as error:
-        raise CharlstmError(f"{path} is not a charlstm checkpoint, or is damaged: {error}") from None
+        raise CharlstmError(f"{name} is not a charlstm checkpoint, or is damaged: {error}") from None
     except _VersionError as error:
-        raise CharlstmError(f"{path} {error}") from None
+        raise CharlstmError(f"{name} {error}") from None
 
 
 def _open(path: str) -> BinaryIO:

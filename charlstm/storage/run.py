@@ -155,7 +155,7 @@ class Run:
             )
         try:
             with replace_file(path) as file:
-                write_npz(file, self._members())
+                write_npz(file, self.members())
         except OSError as error:
             raise CharlstmError(f"{path} could not be saved: {error.strerror or error}") from error
 
@@ -185,8 +185,8 @@ class Run:
         self.model = LanguageModel(self.training.network.copy(), self.model.vocab)
         return replace(corpus, vocab=self.model.vocab, ids=ids, min_count=self.config.data.min_count)
 
-    def _members(self) -> Iterator[tuple[str, Array]]:
-        """Yield the arrays of the file; docs/format.md describes them."""
+    def members(self) -> Iterator[tuple[str, Array]]:
+        """Yield the arrays of the file by name; docs/format.md describes them."""
         header = {
             "format": FORMAT,
             "version": VERSION if self.weights == "float32" else VERSION_COMPACT,

@@ -48,16 +48,29 @@ def widen(npz: NpzReader, name: str, shape: tuple[int, ...], weights: Format = "
         DamagedError: it is missing or invalid, or has values that are not finite.
     """
     if weights == "int8" and len(shape) == 2:
-        scale = npz.read(name + _SCALE, "<f4", shape[:1])
-        with np.errstate(over="ignore", invalid="ignore"):
-            param: Floats = npz.read(name, "|i1", shape) * scale[:, None]
+        param = _widen(npz.read(name, "|i1", shape), npz.read(name + _SCALE, "<f4", shape[:1]))
     else:
-        param = npz.read(name, "<f2" if weights == "float16" else "<f4", shape).astype(np.float32)
+        param = _widen(npz.read(name, "<f2" if weights == "float16" else "<f4", shape))
     demand(np.isfinite(param).all(), f"{name} has values that are not finite")
     return param
+
+
+def widened(params: Mapping[str, Floats], weights: Format) -> dict[str, Floats]:
+    """Return parameters as they are read after they were stored."""
+    arrays = dict(narrow(params, weights))
+    return {name: _widen(arrays[name], arrays.get(name + _SCALE)) for name in params}
 
 
 def members_of(shapes: Mapping[str, tuple[int, ...]], weights: Format) -> set[str]:
     """Return the names of the arrays that hold parameters of some shapes."""
     matrices = {name for name, shape in shapes.items() if len(shape) == 2}
     return {*shapes, *(name + _SCALE for name in matrices if weights == "int8")}
+
+
+def _widen(array: Array, scale: Floats | None = None) -> Floats:
+    """Return a parameter as float32."""
+    wide: Floats = array.astype(np.float32)
+    if scale is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            wide *= scale[:, None]
+    return wide

@@ -63,7 +63,7 @@ def test_finished_run_that_was_made_smaller_can_be_extended(models, here, text_f
         (("model.npz", "-o", "half-trained.npz"), 2, "half-trained.npz already exists; use --force to overwrite it"),
         (("none.npz", "-o", "a.npz"), 2, "none.npz: No such file or directory"),
         (("model.npz", "-o", "none/a.npz"), 2, "--output none/a.npz: its directory does not exist"),
-        ((), 2, "Missing argument 'MODEL'"),
+        (("text.txt", "-o", "a.npz"), 2, "convert takes a model file (.npz), not text.txt"),
     ],
 )
 def test_what_cannot_be_converted_is_refused(arguments, code, message, models, here):

@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import ROOT, SMALL, TEXT, train_fully
 
 from charlstm.config.settings import ModelConfig, TrainConfig
+from charlstm.export.tensors import save_tensors
 from charlstm.network.char_lstm import State, init_network
+from charlstm.network.dispatch import make_stepper
 from charlstm.optim import Optimizer, clip_by_global_norm
 from charlstm.text.batches import Window
 
@@ -136,3 +139,26 @@ def test_ten_clipped_updates_match_pytorch(kernel, dtype, tolerance, name, rng):
         theirs.step()
         assert abs(loss - torch_loss.item()) < 20 * tolerance
     assert_all_close(network.params, twin.params(), 100 * tolerance)
+
+
+# ---- exported weights
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_module_in_the_docs_computes_the_same_logits(layers, tmp_path):
+    run, _ = train_fully(SMALL.replace(num_layers=layers, steps=20))
+    save_tensors(run, tmp_path / "m.safetensors")
+    code = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/sharing.md", "exec"), names)
+    module = names["CharLSTM"](tmp_path / "m.safetensors")
+    text = TEXT[:200]
+    assert module.characters == run.model.vocab.characters
+    ids = torch.tensor([[module.characters.index(c)] for c in text])
+    with torch.no_grad():
+        logits = module(ids)[0][:, 0].numpy()
+    network = run.model.network
+    stepper, state = make_stepper(network), network.zero_state(1)
+    for id, theirs in zip(run.model.vocab.encode(text), logits, strict=True):
+        ours, state = stepper.step(np.array([id]), state)
+        np.testing.assert_allclose(theirs, ours[0], atol=1e-5)

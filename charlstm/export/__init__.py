@@ -1,0 +1,1 @@
+"""Models in other forms: a web page that writes on its own."""

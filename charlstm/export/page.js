@@ -1,0 +1,201 @@
+"use strict";
+// The page: a beginning, the text that goes on from it, and what else the model would have written.
+
+const PER_FRAME_MS = 8, PER_FRAME = 5; // time and characters, so that a text can be followed
+const PAUSE_AFTER = 2000; // characters
+const STATE_EVERY = 32; // characters: the states kept to go back to
+const CHOICES = 5;
+const BITS_PER_SHADE = 2, SHADES = 5;
+
+const $ = (id) => document.getElementById(id);
+const model = new Model(JSON.parse($("model").textContent));
+const list = $("text"), menu = $("menu");
+const place = { hover: null, current: null };
+let tokens = []; // what was written: { id, character, bits, choices, element }
+let states = []; // before every 32nd token: { state, logits }
+let now = null; // after the last token
+let random = null, running = false, written = 0;
+
+function showName(character) {
+  return { "\n": "new line", " ": "space", "\t": "tab", "": "end" }[character] ?? character;
+}
+
+const percent = (p) => (p < 0.001 ? "< 0.1%" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)}%`);
+
+/** Write a character at the end: typed, chosen or drawn. */
+function append(id, kind) {
+  if (tokens.length % STATE_EVERY === 0) states.push(now);
+  const p = softmax(now.logits);
+  const order = Array.from(p.keys()).sort((a, b) => p[b] - p[a] || a - b).slice(0, CHOICES);
+  const choices = order.map((each) => ({ id: each, character: model.characters[each] ?? "", p: p[each] }));
+  const character = model.characters[id] ?? ""; // the boundary ends a document
+  const bits = -Math.log2(p[id]);
+  const element = document.createElement("span");
+  element.textContent = character || "\n\n";
+  element.className = `${kind} s${Math.min(Math.floor(bits / BITS_PER_SHADE), SHADES)}`;
+  tokens.push({ id, character, bits, choices, element });
+  list.append(element);
+  const state = model.step(id, now.state);
+  now = { state, logits: model.logits(state) };
+}
+
+/** Go back to the text before a token. */
+function rewind(n) {
+  const from = Math.floor(n / STATE_EVERY);
+  tokens.splice(n).forEach(({ element }) => element.remove());
+  if (from >= states.length) return; // at the end
+  now = states[from];
+  states.length = from + 1;
+  for (const { id } of tokens.slice(from * STATE_EVERY)) {
+    const state = model.step(id, now.state);
+    now = { state, logits: model.logits(state) };
+  }
+  if (n % STATE_EVERY === 0) states.pop(); // `append` adds it again
+}
+
+function restart() {
+  hideMenu();
+  tokens = [];
+  states = [];
+  list.replaceChildren();
+  now = model.begin();
+  random = new Random(Number($("seed").value) || 0);
+  const skipped = new Set();
+  for (const character of $("beginning").value.replace(/\r\n?/g, "\n")) {
+    const id = model.idOf(character);
+    if (id === undefined) skipped.add(character);
+    else append(id, "typed");
+  }
+  const names = [...skipped].map((each) => `“${showName(each)}”`).join(", ");
+  $("note").textContent = skipped.size ? `Left out, since the model does not know them: ${names}` : "";
+  written = 0;
+  run();
+}
+
+function frame() {
+  if (!running) return;
+  const temperature = Number($("temperature").value), end = performance.now() + PER_FRAME_MS;
+  const atBottom = list.scrollTop + list.clientHeight > list.scrollHeight - 40;
+  for (let n = 0; n < PER_FRAME && (n === 0 || performance.now() < end); n++) {
+    append(draw(softmax(now.logits, temperature), random), "drawn");
+    if (++written % PAUSE_AFTER === 0) {
+      pause();
+      break;
+    }
+  }
+  if (atBottom) list.scrollTop = list.scrollHeight;
+  if (running) requestAnimationFrame(frame);
+}
+
+function run() {
+  hideMenu();
+  running = true;
+  $("pause").textContent = "Pause";
+  $("status").textContent = "Writing";
+  requestAnimationFrame(frame);
+}
+
+function pause() {
+  running = false;
+  $("pause").textContent = "Continue";
+  $("status").textContent = `Paused after ${tokens.length.toLocaleString("en")} characters`;
+}
+
+/** Replace a character by another, and go on from there. */
+function take(n, id) {
+  rewind(n);
+  append(id, "taken");
+  run();
+  list.focus({ preventScroll: true });
+}
+
+// ---- what else the model would have written
+
+function describe({ character, bits }) {
+  return `“${showName(character)}”: ${bits.toFixed(1)} bits`;
+}
+
+function showMenu(n) {
+  const token = tokens[n];
+  if (!token) return;
+  const title = document.createElement("p");
+  title.textContent = describe(token);
+  const buttons = token.choices.map(({ id, character, p }, k) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("role", "menuitem");
+    button.append(Object.assign(document.createElement("kbd"), { textContent: k + 1 }));
+    button.append(` ${showName(character)} `);
+    button.append(Object.assign(document.createElement("small"), { textContent: percent(p) }));
+    if (id === token.id) button.className = "same";
+    button.addEventListener("click", () => take(n, id));
+    return button;
+  });
+  menu.replaceChildren(title, ...buttons);
+  menu.hidden = false;
+  const box = token.element.getClientRects()[0] ?? token.element.getBoundingClientRect();
+  const left = Math.min(box.left, innerWidth - menu.offsetWidth - 8);
+  const below = box.bottom + menu.offsetHeight < innerHeight;
+  menu.style.left = `${Math.max(left, 8) + scrollX}px`;
+  menu.style.top = `${(below ? box.bottom : box.top - menu.offsetHeight) + scrollY}px`;
+  mark(n);
+}
+
+function hideMenu() {
+  menu.hidden = true;
+  mark(null);
+}
+
+function mark(n) {
+  tokens[place.current]?.element.classList.remove("current");
+  place.current = n;
+  tokens[n]?.element.classList.add("current");
+}
+
+/** The number of the token under the pointer; -1 if there is none. */
+function tokenAt(event) {
+  return tokens.findIndex(({ element }) => element === event.target);
+}
+
+list.addEventListener("pointerover", (event) => {
+  if (event.pointerType !== "mouse" || running) return;
+  const n = tokenAt(event);
+  if (n >= 0) showMenu(n);
+});
+list.addEventListener("click", (event) => {
+  const n = tokenAt(event);
+  if (n < 0) return hideMenu();
+  if (running) pause();
+  showMenu(n);
+});
+list.addEventListener("keydown", (event) => {
+  const last = tokens.length - 1, current = place.current ?? tokens.length;
+  const to = { ArrowLeft: current - 1, ArrowRight: current + 1, Home: 0, End: last }[event.key];
+  if (to !== undefined) {
+    if (running) pause();
+    showMenu(Math.max(0, Math.min(to, last)));
+    tokens[place.current]?.element.scrollIntoView({ block: "nearest" });
+    const { choices } = tokens[place.current] ?? { choices: [] };
+    const likeliest = choices.map(({ character, p }) => `${showName(character)} ${percent(p)}`).join(", ");
+    $("status").textContent = `${describe(tokens[place.current])}. Likeliest: ${likeliest}`;
+  } else if (event.key === "Escape") hideMenu();
+  else if (event.key === " " || event.key === "Enter") running ? pause() : run();
+  else if (place.current !== null && /^[1-5]$/.test(event.key)) {
+    const choice = tokens[place.current].choices[Number(event.key) - 1];
+    if (choice) take(place.current, choice.id);
+  } else return;
+  event.preventDefault();
+});
+document.addEventListener("keydown", (event) => event.key === "Escape" && hideMenu());
+document.addEventListener("click", (event) => {
+  if (!menu.contains(event.target) && !list.contains(event.target)) hideMenu();
+});
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  restart();
+});
+$("pause").addEventListener("click", () => (running ? pause() : run()));
+$("temperature").addEventListener("input", () => {
+  $("shown").textContent = Number($("temperature").value).toFixed(2);
+});
+restart();

@@ -1,0 +1,270 @@
+"""The exported page in a browser: it writes, can be steered, and computes what NumPy computes."""
+
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from browser_helpers import find_program, write
+from helpers import SMALL, TEXT, begin, train_fully
+
+from charlstm import LanguageModel, Run, corpus_from_text
+from charlstm.export.page import make_page
+from charlstm.network.dispatch import make_stepper
+from charlstm.storage.weights import widened
+
+pytestmark = pytest.mark.browser
+HOSTILE = "</script><script>pwned = 1</script>\"'&\u2028\u200f<img src=x onerror='pwned = 1'>"
+LOGITS = """(ids) => {
+    let { state } = model.begin();
+    return ids.map((id) => { state = model.step(id, state); return Array.from(model.logits(state)); });
+}"""
+
+
+def text_of(page):
+    return page.evaluate("tokens.map((token) => token.character).join('')")
+
+
+# ---- writing
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_page_writes_by_itself_and_fits_the_screen(scheme, size, open_page, trained):
+    page = open_page(trained, viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    assert len(text_of(page)) >= 40
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.inner_text("#status").startswith("Paused after")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (scheme == "dark")
+
+
+def test_text_continues_what_is_typed(open_page, trained):
+    page = open_page(trained)
+    page.fill("#beginning", "3 times 3 ")
+    page.click("button.main")
+    write(page, 30)
+    assert text_of(page).startswith("3 times 3 ")
+    assert page.locator("#text .typed").count() == 10
+
+
+def test_unknown_characters_are_left_out_and_named(open_page, trained):
+    page = open_page(trained)
+    page.fill("#beginning", "3 ß€ times")
+    page.click("button.main")
+    write(page, 10)
+    assert text_of(page).startswith("3  times")
+    assert page.inner_text("#note") == "Left out, since the model does not know them: “ß”, “€”"
+
+
+def test_seed_decides_the_text(open_page, trained):
+    texts = []
+    for seed in (5, 5, 6):
+        page = open_page(trained)
+        page.fill("#seed", str(seed))
+        page.click("button.main")
+        write(page, 60)
+        texts.append(text_of(page)[:60])
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_temperature_0_writes_the_likeliest(open_page, trained):
+    page = open_page(trained)
+    page.evaluate("document.getElementById('temperature').value = 0")
+    page.click("button.main")
+    write(page, 60)
+    assert page.evaluate("tokens.every((token) => token.id === token.choices[0].id)")
+
+
+def test_a_long_text_pauses_by_itself(open_page, trained):
+    page = open_page(trained)
+    page.click("#pause")
+    page.locator("#text span:nth-child(2000)").wait_for(state="attached")
+    page.get_by_text("Paused after 2,000 characters").wait_for()
+
+
+# ---- other choices
+
+
+def test_a_character_shows_the_likeliest_in_its_place(open_page, trained):
+    page = open_page(trained)
+    page.hover("#text span:nth-child(20)")
+    assert page.locator("#menu button").count() == 5
+    page.mouse.move(1, 1)
+    page.keyboard.press("Escape")
+    assert page.locator("#menu").is_hidden()
+    page.click("#text span:nth-child(21)")
+    assert page.locator("#menu").is_visible()
+    p = page.evaluate("tokens[20].choices.map((choice) => choice.p)")
+    assert p == sorted(p, reverse=True)
+
+
+def test_a_choice_replaces_a_character_and_the_text_goes_on(open_page, trained):
+    page = open_page(trained)
+    before = text_of(page)
+    page.click("#text span:nth-child(36)")
+    wanted = page.evaluate("tokens[35].choices[2].character")
+    page.click("#menu button:nth-of-type(3)")
+    write(page, 50)
+    after = text_of(page)
+    assert after[:36] == before[:35] + wanted
+    assert len(after) > 80
+    assert page.locator("#text .taken").count() == 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 64, 70])
+def test_going_back_gives_the_state_of_a_text_read_afresh(n, open_page, trained):
+    page = open_page(trained)
+    write(page, 80)
+    page.evaluate("(n) => { rewind(n); append(0, 'taken'); }", n)
+    ids = page.evaluate("tokens.map((token) => token.id)")
+    assert len(ids) == n + 1
+    fresh = page.evaluate(LOGITS, ids)[-1]
+    assert page.evaluate("Array.from(now.logits)") == fresh
+    assert page.evaluate("states.length") == n // 32 + 1
+
+
+def test_keyboard_does_all_that_the_mouse_does(open_page, trained):
+    page = open_page(trained)
+    page.focus("#text")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    last = page.evaluate("tokens.length")
+    assert page.evaluate("place.current") == last - 2
+    assert "Likeliest: " in page.inner_text("#status")
+    page.keyboard.press("2")
+    assert page.inner_text("#status") == "Writing"
+    page.keyboard.press(" ")
+    assert page.inner_text("#status").startswith("Paused after")
+    assert page.evaluate("document.activeElement.id") == "text"
+
+
+def test_every_control_has_a_name(open_page, trained):
+    page = open_page(trained)
+    page.click("#text span:nth-child(5)")
+    for role, names in {
+        "textbox": ["Beginning"], "slider": ["Temperature"], "spinbutton": ["Seed"], "button": ["Write", "Continue"],
+    }.items():  # fmt: skip
+        for name in names:
+            assert page.get_by_role(role, name=name).count() == 1, (role, name)
+    assert page.get_by_role("menuitem").count() == 5
+
+
+# ---- the same as NumPy
+
+
+def assert_same_logits(page, run: Run, text: str, weights="int8"):
+    model = LanguageModel(run.model.network.copy(), run.model.vocab)
+    model.network.params.update(widened(run.model.network.params, weights))
+    ids = run.model.vocab.encode(text)
+    found = page.evaluate(LOGITS, ids.tolist())
+    stepper, state = make_stepper(model.network, never=model.vocab.unknown_id), model.read().state
+    for id, theirs in zip(ids, found, strict=True):
+        logits, state = stepper.step(np.array([id]), state)
+        ours = [None if z == -np.inf else z for z in logits[0].tolist()]
+        assert [z is None for z in theirs] == [z is None for z in ours] or -np.inf in theirs
+        finite = np.isfinite(logits[0])
+        np.testing.assert_allclose(np.array(theirs, float)[finite], logits[0][finite], atol=1e-3)
+
+
+@pytest.mark.parametrize("weights", ["int8", "float16", "float32"])
+def test_logits_are_those_of_numpy(weights, open_page, trained):
+    assert_same_logits(open_page(trained, weights=weights), trained, TEXT[:300], weights)
+
+
+def test_logits_of_two_layers_are_those_of_numpy(open_page):
+    run, _ = train_fully(SMALL.replace(num_layers=2, steps=30))
+    assert_same_logits(open_page(run), run, TEXT[:100])
+
+
+def test_documents_begin_and_end_at_boundaries(open_page):
+    corpus = corpus_from_text("ab\nba\nbab\nab\nabab\n" * 30 + "x\n", "line")
+    run = begin(SMALL.replace(hidden_size=5, min_count=3, documents="line"), corpus)
+    page = open_page(run)
+    assert_same_logits(page, run, "abba")
+    boundary = run.model.vocab.boundary_id
+    page.evaluate("(id) => append(id, 'drawn')", boundary)
+    assert page.evaluate("Array.from(now.logits)") == page.evaluate("Array.from(model.begin().logits)")
+    assert run.model.vocab.unknown_id not in page.evaluate("tokens.map((token) => token.id)")
+
+
+# ---- strangers' checkpoints
+
+
+def test_strings_of_the_checkpoint_stay_text(open_page):
+    run = begin(SMALL.replace(hidden_size=3), f"{HOSTILE}\n" * 200)
+    page = open_page(run, title=HOSTILE, beginning=HOSTILE)
+    write(page, 200)
+    page.click("#text span:nth-child(3)")
+    assert page.evaluate("typeof pwned") == "undefined"
+    assert page.locator("img").count() == 0
+    assert page.input_value("#beginning") == HOSTILE
+    assert text_of(page).startswith(HOSTILE)
+
+
+# ---- other browsers
+
+
+class _Results(BaseHTTPRequestHandler):
+    """Serves a page that computes, and receives what it has computed."""
+
+    page, results = b"", []  # type: ignore[var-annotated]
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(self.page)
+
+    def do_POST(self):
+        self.results.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(204)
+        self.end_headers()
+        done.set()
+
+    def log_message(self, format, *args):
+        pass
+
+
+done = threading.Event()
+COMPUTE = """
+const model = new Model(JSON.parse(document.getElementById("model").textContent)), random = new Random(7);
+let { state, logits } = model.begin(), text = "";
+for (let n = 0; n < 2000; n++) {
+  const id = draw(softmax(logits, 0.9), random);
+  text += model.characters[id];
+  state = model.step(id, state);
+  logits = model.logits(state);
+}
+fetch("/", { method: "POST", body: text + logits.join(" ") });
+"""
+
+
+def test_chromium_and_firefox_write_the_same_text(browser, trained):
+    page = make_page(trained, "model")
+    data = page[page.index('<script type="application/json"') : page.index("<script>")]
+    script = (files("charlstm.export") / "model.js").read_text()
+    _Results.page = f'<!DOCTYPE html><meta charset="utf-8">{data}<script>{script}{COMPUTE}</script>'.encode()
+    _Results.results = []
+    firefox = find_program("FIREFOX", "firefox-esr", "firefox")
+    with HTTPServer(("127.0.0.1", 0), _Results) as server, TemporaryDirectory() as profile:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        browser.new_page().goto(address)
+        assert done.wait(60)
+        done.clear()
+        command = [firefox, "--headless", "--no-remote", "--profile", profile, address]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=Path(profile))
+        try:
+            assert done.wait(100)
+        finally:
+            process.terminate()
+            process.wait(30)
+            server.shutdown()
+    assert len(_Results.results) == 2
+    assert len(_Results.results[0]) > 2000
+    assert _Results.results[0] == _Results.results[1]

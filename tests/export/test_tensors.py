@@ -1,0 +1,130 @@
+"""`.safetensors` files: the same model comes back, and what is damaged or from elsewhere is refused."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers import SMALL, begin, train_fully
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from storage_helpers import train_until
+
+from charlstm import CharlstmError, UsageError, corpus_from_text
+from charlstm.export.tensors import load_tensors, save_tensors
+
+
+@pytest.fixture
+def saved(trained, tmp_path):
+    save_tensors(trained, tmp_path / "m.safetensors")
+    return tmp_path / "m.safetensors"
+
+
+def change(path, change_metadata=lambda metadata: None, change_tensors=lambda tensors: None):
+    with safetensors.safe_open(path, "np") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change_metadata(metadata)
+    change_tensors(tensors)
+    path.write_bytes(safetensors.numpy.save(tensors, metadata))
+
+
+def documents_run():
+    corpus = corpus_from_text("ab\nba\nbab\nab\nabab\n" * 30 + "x\n", "line")
+    return begin(SMALL.replace(hidden_size=3, min_count=3, documents="line"), corpus)
+
+
+@pytest.mark.parametrize("make", [train_fully, lambda: [train_fully(SMALL.replace(num_layers=2, steps=5))[0]]])
+def test_checkpoint_comes_back_byte_for_byte(make, tmp_path):
+    run = make()[0]
+    run.save(tmp_path / "before.npz")
+    save_tensors(run, tmp_path / "m.safetensors")
+    load_tensors(tmp_path / "m.safetensors").save(tmp_path / "after.npz")
+    assert (tmp_path / "after.npz").read_bytes() == (tmp_path / "before.npz").read_bytes()
+
+
+def test_models_with_documents_and_unknown_characters_come_back(tmp_path):
+    run = documents_run()
+    save_tensors(run, tmp_path / "m.safetensors")
+    back = load_tensors(tmp_path / "m.safetensors")
+    assert back.model.vocab == run.model.vocab
+    assert back.model.generate(length=30, seed=1) == run.model.generate(length=30, seed=1)
+
+
+def test_unfinished_run_is_stored_without_its_training_state(tmp_path):
+    save_tensors(train_until(12), tmp_path / "m.safetensors")
+    assert load_tensors(tmp_path / "m.safetensors").training is None
+
+
+def test_both_biases_of_a_file_from_pytorch_count(saved, trained):
+    change(saved, change_tensors=lambda tensors: tensors["lstm.bias_hh_l0"].__iadd__(np.float32(0.5)))
+    bias = load_tensors(saved).model.network.params["layer0.b"]
+    np.testing.assert_array_equal(bias, trained.model.network.params["layer0.b"] + np.float32(0.5))
+
+
+DAMAGE = {
+    "no metadata": (lambda m: m.clear(), lambda t: None),
+    "no header": (lambda m: m.pop("charlstm"), lambda t: None),
+    "vocabulary of strings": (lambda m: m.update(vocab='["a"]'), lambda t: None),
+    "vocabulary out of range": (lambda m: m.update(vocab="[-1]"), lambda t: None),
+    "vocabulary too short": (lambda m: m.update(vocab="[65]"), lambda t: None),
+    "deep vocabulary": (lambda m: m.update(vocab="[" * 100_000), lambda t: None),
+    "counts of another length": (lambda m: m.update(counts="[1]"), lambda t: None),
+    "no weights": (lambda m: None, lambda t: t.clear()),
+    "a tensor too many": (lambda m: None, lambda t: t.update(more=np.zeros(3, np.float32))),
+    "a tensor missing": (lambda m: None, lambda t: t.pop("lstm.weight_hh_l0")),
+    "another shape": (lambda m: None, lambda t: t.update({"out.weight": np.zeros((2, 2), np.float32)})),
+    "a scalar": (lambda m: None, lambda t: t.update({"lstm.weight_hh_l0": np.zeros((), np.float32)})),
+    "another type": (lambda m: None, lambda t: t.update({"out.bias": t["out.bias"].astype(np.float64)})),
+    "not finite": (lambda m: None, lambda t: t["out.bias"].fill(np.nan)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_files_are_refused(damage, saved):
+    change(saved, *DAMAGE[damage])
+    with pytest.raises(CharlstmError, match=r"m\.safetensors (does not hold a charlstm model|is not a charlstm check)"):
+        load_tensors(saved)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=300))
+def test_any_other_file_is_refused(data, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "other.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(CharlstmError, match="does not hold a charlstm model"):
+        load_tensors(path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(at=st.integers(0, 3000), value=st.integers(0, 255))
+def test_a_changed_byte_never_ends_in_another_error(at, value, trained, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "changed.safetensors"
+    save_tensors(trained, path)
+    data = bytearray(path.read_bytes())
+    data[at] = value
+    path.write_bytes(data)
+    try:
+        load_tensors(path)
+    except CharlstmError as error:
+        assert "\n" not in str(error)
+
+
+def test_missing_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match=r"none\.safetensors: No such file"):
+        load_tensors(tmp_path / "none.safetensors")
+
+
+def test_missing_package_is_named(saved, trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(UsageError, match="pip install safetensors"):
+        load_tensors(saved)
+    with pytest.raises(UsageError, match="pip install safetensors"):
+        save_tensors(trained, saved)
+
+
+def test_metadata_holds_the_settings_and_the_history(saved, trained):
+    with safetensors.safe_open(saved, "np") as file:
+        header = json.loads(file.metadata()["charlstm"])
+    assert header["config"] == trained.config.sections()
+    assert len(header["history"]) == len(trained.history)
