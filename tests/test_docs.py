@@ -159,7 +159,7 @@ def test_every_option_has_an_example_in_help_and_docs(name):
             assert found.search(on_pages), flags
 
 
-@pytest.mark.parametrize("name", ["sample", "play", "score", "convert", "export"])
+@pytest.mark.parametrize("name", ["sample", "play", "score", "convert", "export", "report", "plot"])
 def test_examples_of_help_run(name, workplace):
     train_tiny_model()
     if name == "convert":

@@ -21,6 +21,8 @@ from charlstm.cli.requests import (
     ConvertRequest,
     ExportRequest,
     PlayRequest,
+    PlotRequest,
+    ReportRequest,
     SampleRequest,
     ScoreRequest,
     TrainRequest,
@@ -34,7 +36,7 @@ from charlstm.errors import CharlstmError, UsageError
 if TYPE_CHECKING:
     from charlstm.network.ranks import Ranks
 
-_Request = TypeVar("_Request", SampleRequest, PlayRequest, ScoreRequest, ConvertRequest, ExportRequest)
+_Request = TypeVar("_Request", SampleRequest, PlayRequest, ScoreRequest, ConvertRequest, ExportRequest, ReportRequest)
 
 
 def run() -> None:
@@ -311,6 +313,46 @@ def export(request: ExportRequest, model: str | None) -> None:
     from charlstm.cli.export import export_model
 
     export_model(_with_model(request, model))
+
+
+@cli.command()
+@click.argument("files", metavar="[MODEL] [TEXT]...", nargs=-1)
+@request_options(ReportRequest)
+def report(request: ReportRequest) -> None:
+    """Write a web page about a model.
+
+    It shows how the model learned, what it writes at three temperatures, which characters of TEXT surprise it, and what
+    its units do: which of them follow quotation marks, indentation, the position in the line and the like. Given the
+    corpus that the model was trained on, the validation part is shown, and the learning curve has baselines. Without
+    TEXT, the model reads what it writes itself.
+
+    Examples:
+    charlstm report model.npz corpus.txt -o report.html
+    charlstm report -o report.html --title "My posts" --force
+    """
+    from charlstm.cli.report import write_report
+
+    if request.files and is_model(request.files[0]):
+        first, *texts = request.files
+        request = _with_model(dataclasses.replace(request, files=tuple(texts)), first)
+    write_report(request)
+
+
+@cli.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@request_options(PlotRequest)
+def plot(request: PlotRequest) -> None:
+    """Draw the learning curves of models as an SVG picture.
+
+    Validation losses are lines, training losses dashed.
+
+    Examples:
+    charlstm plot model.npz -o curves.svg
+    charlstm plot model.npz model.npz --x epochs -o curves.svg --force
+    """
+    from charlstm.cli.report import plot_curves
+
+    plot_curves(request)
 
 
 @cli.command("help")

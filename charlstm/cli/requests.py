@@ -238,6 +238,35 @@ class ExportRequest:
 
 
 @dataclass(frozen=True)
+class ReportRequest:
+    """`charlstm report`."""
+
+    files: tuple[str, ...]
+    output: str | None = setting(None, name(), "Page to write.", short="-o", group="Output")
+    force: bool = switch("Overwrite --output.", group="Output")
+    title: str | None = setting(None, text(), "Title of the page. Defaults to the name of the model.", group="Output")
+    checkpoint: str = _CHECKPOINT
+
+    def __post_init__(self) -> None:
+        _check_output(self.output, "report needs --output, the page to write, such as report.html")
+
+
+@dataclass(frozen=True)
+class PlotRequest:
+    """`charlstm plot`."""
+
+    models: tuple[str, ...]
+    output: str | None = setting(None, name(), "Picture to write.", short="-o", group="Output")
+    force: bool = switch("Overwrite --output.", group="Output")
+    axis: str = setting(
+        "chars", one_of("chars", "epochs", "steps"), "What the horizontal axis shows.", flag="--x", group="Output"
+    )
+
+    def __post_init__(self) -> None:
+        _check_output(self.output, "plot needs --output, the picture to write, such as curves.svg")
+
+
+@dataclass(frozen=True)
 class ScoreRequest:
     """`charlstm score`."""
 

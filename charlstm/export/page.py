@@ -5,17 +5,16 @@ as text only, and the page's security policy lets no script run but its own.
 """
 
 import base64
-import hashlib
 import html
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from charlstm.arrays import Array, Floats
 from charlstm.errors import CharlstmError, printable
+from charlstm.export.assets import digest, read_asset
 from charlstm.network.dispatch import make_stepper
 from charlstm.sampling.filters import log_softmax
 from charlstm.sampling.language_model import LanguageModel
@@ -38,8 +37,11 @@ def make_page(run: Run, title: str, weights: Format = "int8", beginning: str = "
     Raises:
         UsageError: a weight is too large for float16.
     """
-    style, script = _read("page.css"), _read("model.js") + _read("page.js").replace('"use strict";\n', "", 1)
-    policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; base-uri 'none'"
+    style, script = (
+        read_asset("page.css"),
+        read_asset("model.js") + read_asset("page.js").replace('"use strict";\n', "", 1),
+    )
+    policy = f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; base-uri 'none'"
     values = {
         "policy": policy,
         "title": html.escape(printable(title)),
@@ -49,7 +51,7 @@ def make_page(run: Run, title: str, weights: Format = "int8", beginning: str = "
         "script": script,
         "model": json.dumps(_describe_model(run.model, weights), separators=(",", ":")).translate(_ESCAPED),
     }
-    page, (start, *rest) = "", _read("page.html").split("{")
+    page, (start, *rest) = "", read_asset("page.html").split("{")
     for part in rest:
         name, _, after = part.partition("}")
         page += values[name] + after
@@ -118,11 +120,3 @@ def _describe(run: Run) -> str:
     trained = f"trained on {run.fingerprint.chars:,} characters"
     score = "" if loss is None else f", validation loss {loss / np.log(2):.2f} bits per character"
     return f"A charlstm model of {size}, {trained}{score}. It runs in this page; nothing is sent anywhere."
-
-
-def _read(name: str) -> str:
-    return (files("charlstm.export") / name).read_text("utf-8")
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

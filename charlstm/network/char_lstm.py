@@ -177,6 +177,19 @@ class CharLSTM:
         """
         return self._forward(ids, state)[2]
 
+    def activations(self, ids: IntArray, state: State) -> tuple[list[tuple[Floats, Floats]], State]:
+        """Return the gates and cell states of each layer while it reads a text, and the state after it.
+
+        Args:
+            ids: [T, B].
+            state: before the text; not changed.
+
+        Returns:
+            For each layer, g, i, f, o [4, T, B, H] and c [T, B, H], valid until the next window; the new state.
+        """
+        _, _, after = self._forward(ids, state)
+        return [layer.activations for layer in self._layers], after
+
     def _forward(self, ids: IntArray, state: State, masks: Masks | None = None) -> tuple[Floats, list[Grads], State]:
         """Return the output of the top layer [T, B, H], the masked parameters of the layers, and the new state."""
         self._fit_layers(*ids.shape)

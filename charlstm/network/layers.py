@@ -87,6 +87,14 @@ class LSTMLayer:
         self._recurrence.forward(params["w_h"], self._input, keep)
         return h_after, h_after[-1].copy(), c_after[-1].copy()
 
+    @property
+    def activations(self) -> tuple[Floats, Floats]:
+        """The gates [4, T, B, H] and cell states [T, B, H] after each step of the last window (views).
+
+        They are valid until the next window, or `backward`.
+        """
+        return self._arrays.gates, self._arrays.c
+
     def backward(self, params: Params, dh_above: Floats, grads: Grads, clip_error: float = 0.0) -> Floats | None:
         """Propagate the gradient of the last window back. Call once after `forward`; overwrites its gates.
 

@@ -1,0 +1,62 @@
+"""`charlstm report` and `charlstm plot`: what they write, and what is refused."""
+
+import re
+
+import pytest
+from helpers import TEXT, error_line
+from storage_helpers import train_until
+
+from charlstm import Run
+
+
+@pytest.fixture
+def models(tmp_path, trained: Run):
+    trained.save(tmp_path / "model.npz")
+    train_until(3).save(tmp_path / "new.npz")
+    (tmp_path / "corpus.txt").write_text(TEXT)
+    (tmp_path / "other.txt").write_text("1 times 2 is 2.\n" * 30)
+    return tmp_path
+
+
+def test_report_of_the_corpus_has_baselines_and_the_validation_part(models, here):
+    done = here("report", "model.npz", "corpus.txt", "-o", "report.html")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"report\.html has 0\.\d\d MB\n", done.stderr)
+    page = (models / "report.html").read_text(encoding="utf-8")
+    assert "simple models of the same text (uniform" in page
+
+
+@pytest.mark.parametrize("text", [(), ("other.txt",)])
+def test_report_of_another_text_or_none_has_no_baselines(text, models, here):
+    assert here("report", "model.npz", *text, "-o", "report.html", "--title", "A & B").returncode == 0
+    page = (models / "report.html").read_text(encoding="utf-8")
+    assert "<h1>A &amp; B</h1>" in page
+    assert "simple models" not in page
+
+
+@pytest.mark.parametrize("axis", ["chars", "epochs", "steps"])
+def test_curves_of_several_models_are_drawn(axis, models, here):
+    train_until(12).save(models / "half.npz")
+    assert here("plot", "model.npz", "half.npz", "--x", axis, "-o", "curves.svg").returncode == 0
+    svg = (models / "curves.svg").read_text()
+    assert svg.count('class="validation"') == 2
+    assert ">model<" in svg
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("report",), 2, "report needs --output, the page to write, such as report.html"),
+        (("report", "none.npz", "-o", "a.html"), 2, "none.npz: No such file or directory"),
+        (("report", "model.npz", "none.txt", "-o", "a.html"), 2, "none.txt: No such file or directory"),
+        (("report", "model.npz", "-o", "corpus.txt"), 2, "corpus.txt already exists; use --force to overwrite it"),
+        (("plot", "model.npz"), 2, "plot needs --output, the picture to write, such as curves.svg"),
+        (("plot", "new.npz", "-o", "a.svg"), 1, "new.npz has no evaluations to draw"),
+        (("plot", "corpus.txt", "-o", "a.svg"), 1, "corpus.txt is not a charlstm checkpoint"),
+        (("plot", "model.npz", "-o", "a.svg", "--x", "time"), 2, "time is not one of chars, epochs, steps"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(arguments, code, message, models, here):
+    before = sorted(models.iterdir())
+    assert message in error_line(here(*arguments), code)
+    assert sorted(models.iterdir()) == before

@@ -1,0 +1,96 @@
+"""The report and the curves as files: valid, self-contained, and safe whatever the checkpoint and the text hold."""
+
+import itertools
+import re
+import xml.etree.ElementTree as ElementTree
+
+import html5lib
+import pytest
+from helpers import SMALL, TEXT, begin
+
+from charlstm import corpus_from_text
+from charlstm.export.assets import digest
+from charlstm.export.curves import draw_curves
+from charlstm.export.report import make_report
+
+HOSTILE = "</pre><script>alert(1)</script>\"'&\u2028\u200f<!--\x1b[31m"
+
+
+@pytest.mark.parametrize("title", ["model", HOSTILE])
+@pytest.mark.parametrize("text", ["", TEXT[-3000:], HOSTILE, "\n\n a\tb\n" * 50])
+def test_report_is_valid_html_without_a_script(title, text, trained):
+    page = make_report(trained, title, text, {"6-gram": 1.5, HOSTILE: 2.0})
+    html5lib.HTMLParser(strict=True).parse(page)
+    assert "<script" not in page
+    assert not re.findall("[\x1b\u2028\u200f]", page)
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)|src=|@import|url\(|style=", page)
+
+
+def test_report_of_a_hostile_corpus_is_valid():
+    run = begin(SMALL.replace(hidden_size=3), f"{HOSTILE}\n" * 200)
+    page = make_report(run, "model", f"{HOSTILE}\n" * 20)
+    html5lib.HTMLParser(strict=True).parse(page)
+    assert "<script" not in page
+
+
+def test_only_its_own_styles_apply(trained):
+    page = make_report(trained, "model")
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', page)
+    assert policy
+    assert policy[1].startswith("default-src 'none'; style-src 'sha256-")
+    for style in re.findall("<style>(.*?)</style>", page, re.DOTALL):
+        assert digest(style) in policy[1]
+
+
+def test_report_has_its_sections(trained):
+    page = make_report(trained, "model", TEXT[-3000:], {"6-gram": 1.5})
+    assert re.findall("<h2>(.*?)</h2>", page) == [
+        "Learning", "What it writes", "What surprises it", "What its units do", "Its gates", "Settings",
+    ]  # fmt: skip
+    assert "6-gram 2.164" in page
+    assert page.count("Temperature ") == 3
+    assert len(page.encode()) < 3e6
+
+
+def test_the_same_run_gives_the_same_report(trained):
+    assert make_report(trained, "model") == make_report(trained, "model")
+
+
+def test_runs_without_evaluations_and_with_documents_have_reports():
+    corpus = corpus_from_text("ab\nba\nbab\nab\nabab\n" * 30 + "x\n", "line")
+    run = begin(SMALL.replace(hidden_size=3, min_count=3, documents="line"), corpus)
+    page = make_report(run, "model", "ab\nba\n")
+    html5lib.HTMLParser(strict=True).parse(page)
+    assert "<h2>Learning</h2>" not in page
+
+
+# ---- curves
+
+
+def points_of(svg, kind):
+    found = re.search(rf'class="{kind}" stroke="[^"]*" d="M([^"]*)"', svg)
+    assert found
+    return [tuple(map(float, point.split())) for point in found[1].split("L")]
+
+
+@pytest.mark.parametrize("axis", ["chars", "epoch", "step"])
+def test_curves_are_valid_and_fall_as_the_loss_does(axis, trained):
+    svg = draw_curves({"a": trained.history}, axis)
+    ElementTree.fromstring(svg)
+    points = points_of(svg, "validation")
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    assert points[-1][1] > points[0][1]  # further down
+
+
+def test_names_are_escaped_and_do_not_overlap(trained):
+    svg = draw_curves({f"<{k}> &": trained.history for k in range(5)}, baselines={"6-gram": 1.5, "xz": 1.51})
+    root = ElementTree.fromstring(svg)
+    labels = [each for each in root.iter() if each.get("x") == "596"]
+    heights = sorted(float(each.get("y", "")) for each in labels)
+    assert {"<0> &", "<4> &", "6-gram"} <= {each.text for each in labels}
+    assert all(below - above >= 13.9 for above, below in itertools.pairwise(heights))
+
+
+@pytest.mark.parametrize("history", [[], None])
+def test_curves_of_runs_without_losses_are_empty(history, trained):
+    ElementTree.fromstring(draw_curves({"a": trained.history[:1] if history is None else history}))

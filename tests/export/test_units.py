@@ -1,0 +1,87 @@
+"""What units do: features of a text, and the unit that follows each, against chance."""
+
+import numpy as np
+import pytest
+from helpers import TEXT
+
+from charlstm.export.units import FEATURES, find_trackers, record_activations
+from charlstm.network.dispatch import make_stepper
+
+CASES = {
+    "position in the line": ("ab\nc", [1, 2, 0, 1]),
+    "indentation of the line": ("  a b\n\tc", [1, 2, 2, 2, 2, 0, 4, 4]),
+    "inside quotation marks": ('a "b" “c”\n', [0, 0, 1, 1, 0, 0, 1, 1, 0, 0]),
+    "inside brackets": ("a(b[c])d)", [0, 1, 1, 2, 2, 1, 0, 0, 0]),
+    "characters since the word began": ("ab, c1", [1, 2, 0, 0, 1, 2]),
+    "first letter of a word": ("ab cd 1e", [1, 0, 0, 1, 0, 0, 0, 0]),
+    "upper case": ("aBÉ1", [0, 1, 1, 0]),
+    "digit": ("a12 b", [0, 1, 1, 0, 0]),
+    "after # in its line": ("a #b\nc", [0, 0, 1, 1, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_features_are_numbers_for_each_character(name):
+    text, expected = CASES[name]
+    assert FEATURES[name](text).tolist() == expected
+
+
+def test_quotation_marks_that_are_never_closed_end_at_a_blank_line():
+    assert FEATURES["inside quotation marks"]('"a\nb\n\nc').tolist() == [1, 1, 1, 1, 1, 0, 0]
+
+
+def make_text(rng, n=4000):
+    return "".join(rng.choice(list('ab "\n'), n, p=[0.4, 0.3, 0.2, 0.05, 0.05]))
+
+
+def test_unit_that_follows_a_feature_is_found(rng):
+    text = make_text(rng)
+    cells = rng.standard_normal((len(text), 30))
+    cells[:, 17] -= 2 * FEATURES["inside quotation marks"](text)
+    best = find_trackers(cells, text)[0]
+    assert (best.feature, best.unit) == ("inside quotation marks", 17)
+    assert best.correlation < -0.5
+    assert best.chance < 0.2
+
+
+def test_noise_follows_nothing_beyond_chance(rng):
+    text = make_text(rng)
+    trackers = find_trackers(rng.standard_normal((len(text), 300)), text)
+    assert trackers
+    assert all(abs(tracker.correlation) < 0.1 for tracker in trackers)
+
+
+def test_correlation_is_that_of_the_half_that_did_not_choose(rng):
+    """A unit that follows the feature on the first half alone."""
+    text = make_text(rng)
+    cells = rng.standard_normal((len(text), 5))
+    half = len(text) // 2
+    cells[:half, 3] = FEATURES["inside quotation marks"](text)[:half]
+    found = next(t for t in find_trackers(cells, text) if t.feature == "inside quotation marks")
+    assert found.unit == 3
+    assert abs(found.correlation) < 0.1
+
+
+def test_features_that_hardly_occur_are_left_out():
+    text = "abc " * 500 + "(1)"
+    names = [tracker.feature for tracker in find_trackers(np.random.default_rng(0).random((len(text), 3)), text)]
+    assert "digit" not in names
+    assert "inside brackets" not in names
+
+
+def test_constant_units_are_never_chosen(rng):
+    text = make_text(rng)
+    cells = np.ones((len(text), 2))
+    cells[:, 1] = rng.standard_normal(len(text))
+    assert all(tracker.unit == 1 for tracker in find_trackers(cells, text))
+
+
+def test_activations_are_those_of_single_steps(trained):
+    model, text = trained.model, TEXT[:600]
+    found = record_activations(model, model.vocab.encode(text))
+    stepper, state = make_stepper(model.network), model.read().state
+    for n, id in enumerate(model.vocab.encode(text)):
+        _, state = stepper.step(np.array([id]), state)
+        np.testing.assert_allclose(found.cells[n], np.tanh(state.c[0, 0]), atol=1e-4)
+    assert found.closed.shape == found.open.shape == (1, 3, model.network.config.hidden_size)
+    assert ((found.closed + found.open) <= 1).all()
