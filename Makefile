@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo addition test slow test-all browser coverage floors versions lint types format docs man picture gallery reliability bench speed smoke check clean
+.PHONY: help setup demo base pages addition test slow test-all browser coverage floors versions lint types format docs man picture gallery reliability bench speed smoke check clean
 
 help:  ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -15,6 +15,18 @@ demo: .venv/runtime  ## install, train on the bundled posts, and print a sample
 	@printf '\n--- a sample (charlstm sample tweets.npz -n 1000):\n'
 	@$(BIN)/charlstm sample tweets.npz -n 1000
 	@echo
+
+ENGLISH ?= english.txt
+base: .venv/runtime  ## train the bundled model @english on the text ENGLISH (two hours), and store it in data/
+	$(BIN)/pip install -q --disable-pip-version-check numba
+	$(BIN)/charlstm train $(ENGLISH) -c data/english.yaml -o english.npz $(if $(wildcard english.npz),--resume)
+	$(BIN)/charlstm convert english.npz -o data/english.npz --int8 --force
+
+pages: .venv/runtime  ## train on the bundled posts, and write two web pages about the model into pages/
+	mkdir -p pages
+	$(BIN)/charlstm train @tweets -c tweets -o pages/tweets.npz --force
+	$(BIN)/charlstm export pages/tweets.npz -o pages/tweets.html --title "Posts" --force
+	$(BIN)/charlstm report pages/tweets.npz @tweets -o pages/tweets-report.html --title "A model of posts" --force
 
 addition: .venv/runtime  ## learn to add, in binary and in decimal, and answer held-out sums
 	$(BIN)/python data/make_addition.py
@@ -41,7 +53,7 @@ coverage:  ## run the fast tests, and check that they cover 97 % of lines and br
 floors:  ## run the fast tests with the oldest dependencies that setup.cfg allows
 	rm -rf .venv-floors && $(PYTHON) -m venv .venv-floors
 	sed -n '/^install_requires/,/^$$/s/>=/==/p' setup.cfg > .venv-floors/requirements.txt
-	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt $$(sed -n '/^fast =/,/^dev =/s/>=/==/p' setup.cfg) pytest pytest-timeout pytest-xdist hypothesis matplotlib python-docx html5lib safetensors charset-normalizer backports.zstd mpi4py mpich
+	.venv-floors/bin/pip install -q --disable-pip-version-check -r .venv-floors/requirements.txt $$(sed -n '/^fast =/,/^dev =/s/>=/==/p' setup.cfg) pytest pytest-timeout pytest-xdist hypothesis matplotlib python-docx html5lib pyte safetensors charset-normalizer backports.zstd mpi4py mpich
 	.venv-floors/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	.venv-floors/bin/python -m pytest -q -n auto --dist worksteal -m "not slow and not browser" --ignore tests/network/test_parity.py
 	rm -rf .venv-floors

@@ -109,7 +109,7 @@ def _lead(
 
 def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log, ranks: Ranks | None) -> int:
     """Train until the end of the run or a signal; return the exit code."""
-    display = Display(request.quiet, run.history[-1].val_loss if run.history else None)
+    display = Display(request.quiet, run.history)
     if run.training is None:
         finish(display, run, request.output, "is already finished")
         display.say(f"To train it further:\n    {_resume_command(request, ranks, '--time', '+5m')}")
@@ -119,6 +119,7 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log, r
         _compare_corpora(run, ranks)
         display.say(f"Training on {ranks.size} ranks, {ranks.on_machine} of them on this machine")
     baselines = introduce(display, run, run.dataset, chosen)
+    display.compare_with(baselines)
     if request.resume:
         display.say(f"Resuming at step {run.training.step:,}")
     with collected() as received, _warnings_to(display.say), _resume_hint(request, ranks):

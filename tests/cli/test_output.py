@@ -11,7 +11,7 @@ import pytest
 from helpers import begin
 
 from charlstm import CharlstmError, Config, Evaluation, Report
-from charlstm.cli.output import Display, Log, SpikeDetector, as_json, format_bits, format_settings, say
+from charlstm.cli.output import Display, Log, SpikeDetector, as_json, format_bits, format_settings, say, sparkline
 from charlstm.cli.summary import conclude
 from charlstm.errors import UsageError
 
@@ -66,6 +66,27 @@ def test_evaluation_shows_both_losses_in_bits(capsys):
 def test_evaluation_that_is_not_the_best_does_not_say_so(capsys):
     Display(quiet=False).evaluation(report(is_best=False), EVALUATION, 12_345, "")
     assert "best" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("losses", "baseline", "expected"),
+    [
+        ([], 0, ""),
+        ([2.0], 0, ""),
+        ([2.0, 2.0], 0, "▁▁"),
+        ([2.0, 1.75, 1.5], 0, "█▅▁"),
+        ([9.0, 1.6, 1.5, 1.4], 0, "█▃▂▁"),
+        ([2.0, 1.75, 1.5], 1.6, "█▅|▁"),
+        ([2.0, 1.75, 1.5], 1.75, "█▅|▁"),
+        ([1.6, 1.5], 1.7, "█▁"),
+    ],
+)
+def test_sparkline_shows_losses_and_where_they_pass_the_baseline(losses, baseline, expected):
+    assert sparkline(losses, baseline) == expected
+
+
+def test_sparkline_has_the_last_losses(capsys):
+    assert len(sparkline(np.linspace(2, 1, 100).tolist())) == 20
 
 
 def test_control_characters_of_a_sample_are_escaped(capsys):

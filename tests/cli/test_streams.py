@@ -1,10 +1,12 @@
 """Standard input, output and error: closed, full, a pipe, a terminal, and always UTF-8."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
 
+import pyte
 import pytest
 from helpers import ROOT, TEXT, charlstm, error_line
 
@@ -104,13 +106,13 @@ def test_text_is_utf8_whatever_the_locale(env, tmp_path):
 # ---- terminals
 
 
-def on_terminal(command, cwd, **environment):
+def on_terminal(command, cwd, size=(24, 80), **environment):
     """Run a command with a terminal as its standard error; return its exit code and what it wrote there."""
     import pty
     import termios
 
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 80))
+    termios.tcsetwinsize(theirs, size)
     process = subprocess.Popen(command, cwd=cwd, stderr=theirs, env={**os.environ, **environment})
     os.close(theirs)
     written = bytearray()
@@ -135,16 +137,44 @@ def test_terminal_gets_a_progress_bar(text_file, tmp_path):
     code, shown = on_terminal([*TRAIN, "--steps", "100", "--evals", "2"], tmp_path, TERM="xterm")
     assert code == 0
     assert "100%|" in shown
-    assert "bits (validation" in shown
+    assert "bits, validation" in shown
+
+
+def screen_of(written, size):
+    """Return the lines of a terminal of some rows and columns after something was written to it."""
+    rows, columns = size
+    screen = pyte.Screen(columns, rows)
+    pyte.Stream(screen).feed(written)
+    return [line.rstrip() for line in screen.display]
+
+
+@posix
+@pytest.mark.parametrize("size", [(24, 80), (40, 200), (60, 40)])
+def test_terminal_shows_one_bar_and_the_newest_sample_beneath_it(size, text_file, tmp_path):
+    code, shown = on_terminal([*TRAIN, "--steps", "300", "--evals", "5"], tmp_path, size, TERM="xterm", COLUMNS="")
+    assert code == 0
+    lines = screen_of(shown, size)
+    (bar,) = [n for n, line in enumerate(lines) if "100%|" in line]
+    samples = [n for n, line in enumerate(lines) if line.startswith("    |")]
+    assert samples == list(range(bar + 1, bar + 1 + len(samples)))
+    assert samples
+    assert "Best at step" in next(filter(None, lines[samples[-1] + 1 :]))
+    assert " bits" in lines[bar]
+    if size[1] >= 80:
+        assert "bits, validation" in lines[bar]
+    if size[1] == 200:
+        assert "epoch" in lines[bar]
+        assert "chars/s" in lines[bar]
 
 
 @posix
 def test_lines_on_a_terminal_of_80_columns_keep_within_it(text_file, tmp_path):
     text_file.write_text(TEXT.replace("\n", " "))
     _, shown = on_terminal([*TRAIN, "--steps", "1500", "--evals", "1"], tmp_path, TERM="xterm", COLUMNS="80")
-    lines = [line for part in shown.split("\n") for line in part.split("\r") if "%|" not in line]
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", shown)
+    lines = [line for part in plain.split("\n") for line in part.split("\r") if "%|" not in line]
     assert max(map(len, lines)) <= 80
-    previews = [line for line in lines if line.startswith("    | ")]
+    previews = [line for line in lines if "    | " in line]
     assert max(map(len, previews)) > 70
     assert sum("Best at step" in line for line in lines) == 1
 
