@@ -149,7 +149,7 @@ def screen_of(written, size):
 
 
 @posix
-@pytest.mark.parametrize("size", [(24, 80), (40, 200), (60, 40)])
+@pytest.mark.parametrize("size", [(24, 80), (40, 200), (60, 44)])
 def test_terminal_shows_one_bar_and_the_newest_sample_beneath_it(size, text_file, tmp_path):
     code, shown = on_terminal([*TRAIN, "--steps", "300", "--evals", "5"], tmp_path, size, TERM="xterm", COLUMNS="")
     assert code == 0
