@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 from charlstm import LanguageModel, Run, corpus_from_text, load_run, start
 from charlstm.export.page import make_page
 from charlstm.network.dispatch import make_stepper
-from charlstm.storage.weights import widened
+from charlstm.storage.weights import round_params
 
 UNITS = (128, 256, 512, 1024)
 STEPS = 1_000
@@ -74,7 +74,7 @@ def measure(browser: Browser, run: Run) -> tuple[float, float, float, float]:
 def compare(model: LanguageModel, theirs: list[list[float]]) -> float:
     """Return the largest difference of logits from those of NumPy with the same rounded weights."""
     rounded = LanguageModel(model.network.copy(), model.vocab)
-    rounded.network.params.update(widened(model.network.params, "int8"))
+    rounded.network.params.update(round_params(model.network.params, "int8"))
     stepper, state, largest = make_stepper(rounded.network), rounded.read().state, 0.0
     for id, logits in enumerate(theirs):
         ours, state = stepper.step(np.array([id]), state)

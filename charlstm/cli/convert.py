@@ -1,4 +1,4 @@
-"""`charlstm convert`: a model in a file of another size."""
+"""`charlstm convert`: a model with its weights in another format."""
 
 import os
 from dataclasses import replace
@@ -22,9 +22,11 @@ def convert_model(request: ConvertRequest) -> None:
         run = load_tensors(path) if path.endswith(SUFFIX) else load_run(path)
         check_output(output, force=request.force)
         if run.training is not None and os.path.exists(output) and os.path.samefile(path, output):
-            raise UsageError(f"--output {output} would overwrite the training state in it; choose another file")
+            raise UsageError(
+                f"--output {output} is an unfinished run, and overwriting it would lose its training state; choose another file"
+            )
         if run.training is not None:
-            say("The run is not finished: writing its best weights so far, without the state needed to resume")
+            say("The run is unfinished: saving its best weights so far, without the state needed to resume")
         with locked(output):
             replace(run, training=None, weights=weights).save(output)
-    say(f"{output} has {weights} weights, {os.path.getsize(output) / 1e6:,.1f} MB")
+    say(f"Wrote {output} ({weights} weights, {os.path.getsize(output) / 1e6:,.1f} MB)")

@@ -16,7 +16,7 @@ from charlstm.storage.weights import Format
 
 @QUIET
 def export_model(request: ExportRequest) -> None:
-    """Write a model in another form, and report its size and what rounding the weights costs."""
+    """Export a model; report the size of the file, and the loss from rounding."""
     path, output = request.checkpoint, request.output or ""
     weights: Format = "float16" if request.half else "int8"
     with as_exits():
@@ -25,7 +25,7 @@ def export_model(request: ExportRequest) -> None:
         if os.path.exists(output) and os.path.exists(path) and os.path.samefile(path, output):
             raise UsageError(f"--output {output} would overwrite the model; choose another file")
         if request.to == "safetensors":
-            say(f"{output} has {save_tensors(run, output) / 1e6:,.1f} MB")
+            say(f"Wrote {output} ({save_tensors(run, output) / 1e6:,.1f} MB)")
             return
         title = request.title or Path(path.removeprefix("@")).stem
         page = make_page(run, title, weights, unescape(request.prime)).encode()
@@ -36,5 +36,6 @@ def export_model(request: ExportRequest) -> None:
         except OSError as error:
             raise CharlstmError(f"{output} could not be saved: {error.strerror or error}") from error
     say(
-        f"{output} has {len(page) / 1e6:,.1f} MB. Rounding the weights to {weights} costs {cost:.4f} nats per character"
+        f"Wrote {output} ({len(page) / 1e6:,.1f} MB). Rounding the weights to {weights} adds {cost:.4f} nats per character to "
+        "the loss"
     )

@@ -102,11 +102,11 @@ def clean_typed(text: str, data: DataConfig) -> str:
 
 
 def check_output(output: str, *, force: bool) -> None:
-    """Reject an output file that exists, unless it may be overwritten, or whose directory does not exist."""
+    """Reject an output path that is a directory, is in a missing directory, or exists without `force`."""
     if os.path.isdir(output):
         raise UsageError(f"--output {output} is a directory; name a file in it")
     if not os.path.isdir(os.path.dirname(os.path.realpath(output))):
-        raise UsageError(f"--output {output}: its directory does not exist")
+        raise UsageError(f"--output {output}: directory {os.path.dirname(os.path.realpath(output))} does not exist")
     if os.path.exists(output) and not force:
         raise UsageError(f"{output} already exists; use --force to overwrite it, or another --output")
 

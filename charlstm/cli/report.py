@@ -1,4 +1,4 @@
-"""`charlstm report` and `charlstm plot`: pages and pictures about models."""
+"""`charlstm report` and `charlstm plot`: HTML reports and plots of learning curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _AXES = {"chars": "chars", "epochs": "epoch", "steps": "step"}  # fields of an e
 
 @QUIET
 def write_report(request: ReportRequest) -> None:
-    """Write the report about a model."""
+    """Write the report on a model."""
     check_stdin_once(*request.files)
     with as_exits():
         run = load_checkpoint(request.checkpoint)
@@ -30,21 +30,21 @@ def write_report(request: ReportRequest) -> None:
 
 
 def plot_curves(request: PlotRequest) -> None:
-    """Draw the learning curves of models."""
+    """Plot the learning curves of models."""
     with as_exits():
         check_output(request.output or "", force=request.force)
         runs = {}
         for path in request.models:
             history = load_checkpoint(path).history
             if not history:
-                raise CharlstmError(f"{path} has no evaluations to draw")
+                raise CharlstmError(f"{path} has no evaluations to plot")
             stem = Path(path.removeprefix("@")).stem
             runs[stem if stem not in runs else path] = history
         _write(draw_curves(runs, _AXES[request.axis]), request.output or "")
 
 
 def _read(run: Run, files: Sequence[str]) -> tuple[str, dict[str, float]]:
-    """Return a text to show, and if it is the corpus of the run, the losses of simple models on its validation part."""
+    """Return the text to show and, if it is the corpus of the run, the baselines on its validation part."""
     corpus = read_texts(files, reading_of(run))
     if corpus.fingerprint != run.fingerprint:
         return corpus.text, {}
@@ -61,4 +61,4 @@ def _write(page: str, output: str) -> None:
             file.write(page.encode("utf-8", "replace"))
     except OSError as error:
         raise CharlstmError(f"{output} could not be saved: {error.strerror or error}") from error
-    say(f"{output} has {len(page.encode('utf-8', 'replace')) / 1e6:,.2f} MB")
+    say(f"Wrote {output} ({len(page.encode('utf-8', 'replace')) / 1e6:,.1f} MB)")

@@ -202,7 +202,7 @@ class PlayRequest:
 class ConvertRequest:
     """`charlstm convert`."""
 
-    output: str | None = setting(None, name(), "Model file to write.", short="-o", group="Output")
+    output: str | None = setting(None, name(), "Model file to write. Required.", short="-o", group="Output")
     force: bool = switch("Overwrite --output.", group="Output")
     half: bool = switch("Store the weights as float16: half the size.", group="Output")
     int8: bool = switch("Store the weights as int8: a quarter of the size.", group="Output")
@@ -218,17 +218,18 @@ class ConvertRequest:
 class ExportRequest:
     """`charlstm export`."""
 
-    output: str | None = setting(None, name(), "File to write.", short="-o", group="Output")
+    output: str | None = setting(None, name(), "File to write. Required.", short="-o", group="Output")
     to: str = setting(
         "html",
         one_of("html", "safetensors"),
-        "Write a web page, or weights with the names and gate order of PyTorch (needs charlstm[interop]).",
+        "Format. html is a web page. safetensors stores the weights under PyTorch's parameter names, in its gate order "
+        "(needs charlstm[interop]).",
         group="Output",
     )
     force: bool = switch("Overwrite --output.", group="Output")
-    half: bool = switch("Store the weights of a page as float16, twice as large as int8.", group="Output")
-    title: str | None = setting(None, text(), "Title of the page. Defaults to the name of the model.", group="Output")
-    prime: str = setting("", text(), "Beginning that the page opens with.", group="Prime")
+    half: bool = switch("Store a page's weights as float16 instead of int8, which doubles its size.", group="Output")
+    title: str | None = setting(None, text(), "Title of the page. Defaults to the model's file name.", group="Output")
+    prime: str = setting("", text(), "Opening text in the page, for the model to continue.", group="Prime")
     checkpoint: str = _CHECKPOINT
 
     def __post_init__(self) -> None:
@@ -242,13 +243,13 @@ class ReportRequest:
     """`charlstm report`."""
 
     files: tuple[str, ...]
-    output: str | None = setting(None, name(), "Page to write.", short="-o", group="Output")
+    output: str | None = setting(None, name(), "HTML file to write. Required.", short="-o", group="Output")
     force: bool = switch("Overwrite --output.", group="Output")
-    title: str | None = setting(None, text(), "Title of the page. Defaults to the name of the model.", group="Output")
+    title: str | None = setting(None, text(), "Title of the page. Defaults to the model's file name.", group="Output")
     checkpoint: str = _CHECKPOINT
 
     def __post_init__(self) -> None:
-        _check_output(self.output, "report needs --output, the page to write, such as report.html")
+        _check_output(self.output, "report needs --output, the HTML file to write, such as report.html")
 
 
 @dataclass(frozen=True)
@@ -256,14 +257,14 @@ class PlotRequest:
     """`charlstm plot`."""
 
     models: tuple[str, ...]
-    output: str | None = setting(None, name(), "Picture to write.", short="-o", group="Output")
+    output: str | None = setting(None, name(), "SVG file to write. Required.", short="-o", group="Output")
     force: bool = switch("Overwrite --output.", group="Output")
     axis: str = setting(
-        "chars", one_of("chars", "epochs", "steps"), "What the horizontal axis shows.", flag="--x", group="Output"
+        "chars", one_of("chars", "epochs", "steps"), "Unit of the horizontal axis.", flag="--x", group="Output"
     )
 
     def __post_init__(self) -> None:
-        _check_output(self.output, "plot needs --output, the picture to write, such as curves.svg")
+        _check_output(self.output, "plot needs --output, the SVG file to write, such as curves.svg")
 
 
 @dataclass(frozen=True)
@@ -316,9 +317,8 @@ class ScoreRequest:
     )
     exact: bool = switch("Read the text in a single stream instead of up to 64. Slower, but exact.", group="Evaluation")
     adapt: bool = switch(
-        "Let the weights follow the text: after each 32 characters, one step of gradient descent on them (dynamic "
-        "evaluation). Lowers the loss of a text unlike the training text, and takes longer. The model file is not "
-        "changed.",
+        "Adapt the weights to the text while scoring: one gradient step every 32 characters (dynamic evaluation). Use "
+        "it for text unlike the training text. Slower; the model file is not changed.",
         group="Evaluation",
     )
     kernel: str = _KERNEL

@@ -1,1 +1,1 @@
-"""Models in other forms: a web page that writes on its own."""
+"""Export of models: web pages, reports, learning curves and safetensors files."""

@@ -7,23 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from charlstm.errors import printable
 from charlstm.storage.run import Evaluation
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 400, 48, 590, 20, 356  # the picture, and the edges of the plot
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 400, 48, 590, 20, 356  # figure size and plot edges
 _COLOURS = ("#0a5dc2", "#c2410a", "#2f8f3a", "#8a3fc2", "#a06a00", "#00808a")
 STYLE = """text{font:12px system-ui,sans-serif}path{fill:none;stroke-width:2}
 .grid{stroke-width:1;stroke-opacity:.2}.baseline{stroke-dasharray:1 4}.training{stroke-dasharray:5 4}"""
 _ROLES = {"val_loss": "validation", "train_loss": "training"}
-AXES = {"chars": "characters trained on", "epoch": "epochs", "step": "steps"}
+AXES = {"chars": "characters read in training", "epoch": "epochs", "step": "steps"}
 
 
 def draw_curves(
     runs: Mapping[str, Sequence[Evaluation]], axis: str = "chars", baselines: Mapping[str, float] | None = None
 ) -> str:
-    """Return the losses of runs as SVG: of validation as lines, of training dashed, of baselines dotted.
+    """Return the losses of runs as SVG: validation solid, training dashed, baselines dotted.
 
     Args:
         runs: their evaluations, by name.
         axis: one of `AXES`.
-        baselines: losses of simple models by name, in nats per character.
+        baselines: by name, in nats per character.
     """
     curves = [(name, kind, _points(runs[name], axis, kind)) for name in runs for kind in _ROLES]
     levels = {name: loss / math.log(2) for name, loss in (baselines or {}).items()}
@@ -55,7 +55,7 @@ def draw_curves(
             labels.append((_y(min(points[-1][1], high), low, high), role if len(runs) == 1 else name, colour))
     lowest = 0.0
     for height, name, colour in sorted(labels)[: _HEIGHT // 14]:
-        lowest = max(height + 4, lowest + 14)  # below the label before
+        lowest = max(height + 4, lowest + 14)  # below the previous label
         parts.append(f'<text x="{_RIGHT + 6}" y="{lowest:.1f}" fill="{colour}">{html.escape(printable(name))}</text>')
     parts.append(f'<text x="{(_LEFT + _RIGHT) // 2}" y="{_HEIGHT - 6}" text-anchor="middle">{AXES[axis]}</text>')
     parts.append(f'<text x="0" y="{_TOP - 8}">bits per character</text>')

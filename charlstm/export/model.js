@@ -123,13 +123,13 @@ class Model {
     return { state: this.zeroState(), logits: Float64Array.from(this.counts, (n) => Math.fround(Math.log(n))) };
   }
 
-  /** The id of a character; undefined for one that the model does not know. */
+  /** The id of a character; undefined if it is not in the vocabulary. */
   idOf(character) {
     return this.ids.get(character) ?? this.unknown ?? undefined;
   }
 }
 
-/** Probabilities from logits. A temperature of 0 leaves only the likeliest. */
+/** Probabilities from logits. A temperature of 0 leaves only the most likely. */
 function softmax(logits, temperature = 1) {
   const top = Math.max(...logits);
   const p = logits.map((z) => (temperature ? exp((z - top) / temperature) : z === top ? 1 : 0));
@@ -137,7 +137,7 @@ function softmax(logits, temperature = 1) {
   return p.map((each) => each / sum);
 }
 
-/** Draw an id. */
+/** Sample an id. */
 function draw(p, random) {
   let left = random.next();
   for (let id = 0; id < p.length; id++) if ((left -= p[id]) < 0) return id;

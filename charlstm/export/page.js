@@ -1,23 +1,23 @@
 "use strict";
-// The page: a beginning, the text that goes on from it, and what else the model would have written.
+// The page: an opening text, its continuation, and the alternatives at each character.
 
-const PER_FRAME_MS = 8, PER_FRAME = 5; // time and characters, so that a text can be followed
+const PER_FRAME_MS = 8, PER_FRAME = 5; // time and characters, slow enough to read along
 const PAUSE_AFTER = 2000; // characters
-const STATE_EVERY = 32; // characters: the states kept to go back to
+const STATE_EVERY = 32; // characters between saved states
 const CHOICES = 5;
 const BITS_PER_SHADE = 2, SHADES = 5;
 
 const $ = (id) => document.getElementById(id);
 const model = new Model(JSON.parse($("model").textContent));
 const list = $("text"), menu = $("menu");
-const place = { hover: null, current: null };
+const place = { current: null };
 let tokens = []; // what was written: { id, character, bits, choices, element }
 let states = []; // before every 32nd token: { state, logits }
 let now = null; // after the last token
 let random = null, running = false, written = 0;
 
 function showName(character) {
-  return { "\n": "new line", " ": "space", "\t": "tab", "": "end" }[character] ?? character;
+  return { "\n": "newline", " ": "space", "\t": "tab", "": "end of document" }[character] ?? character;
 }
 
 const percent = (p) => (p < 0.001 ? "< 0.1%" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)}%`);
@@ -67,7 +67,7 @@ function restart() {
     else append(id, "typed");
   }
   const names = [...skipped].map((each) => `“${showName(each)}”`).join(", ");
-  $("note").textContent = skipped.size ? `Left out, since the model does not know them: ${names}` : "";
+  $("note").textContent = skipped.size ? `Not in the model’s vocabulary, skipped: ${names}` : "";
   written = 0;
   run();
 }
@@ -91,7 +91,7 @@ function run() {
   hideMenu();
   running = true;
   $("pause").textContent = "Pause";
-  $("status").textContent = "Writing";
+  $("status").textContent = "Generating";
   requestAnimationFrame(frame);
 }
 
@@ -101,18 +101,18 @@ function pause() {
   $("status").textContent = `Paused after ${tokens.length.toLocaleString("en")} characters`;
 }
 
-/** Replace a character by another, and go on from there. */
+/** Replace a character with another, and continue from it. */
 function take(n, id) {
   rewind(n);
-  append(id, "taken");
+  append(id, "chosen");
   run();
   list.focus({ preventScroll: true });
 }
 
-// ---- what else the model would have written
+// ---- alternatives
 
 function describe({ character, bits }) {
-  return `“${showName(character)}”: ${bits.toFixed(1)} bits`;
+  return `“${showName(character)}”: surprise ${bits.toFixed(1)} bits`;
 }
 
 function showMenu(n) {
@@ -177,7 +177,7 @@ list.addEventListener("keydown", (event) => {
     tokens[place.current]?.element.scrollIntoView({ block: "nearest" });
     const { choices } = tokens[place.current] ?? { choices: [] };
     const likeliest = choices.map(({ character, p }) => `${showName(character)} ${percent(p)}`).join(", ");
-    $("status").textContent = `${describe(tokens[place.current])}. Likeliest: ${likeliest}`;
+    $("status").textContent = `${describe(tokens[place.current])}. Most likely: ${likeliest}`;
   } else if (event.key === "Escape") hideMenu();
   else if (event.key === " " || event.key === "Enter") running ? pause() : run();
   else if (place.current !== null && /^[1-5]$/.test(event.key)) {

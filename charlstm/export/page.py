@@ -19,7 +19,7 @@ from charlstm.network.dispatch import make_stepper
 from charlstm.sampling.filters import log_softmax
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import Run
-from charlstm.storage.weights import Format, narrow, widened
+from charlstm.storage.weights import Format, encode_params, round_params
 
 _ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 _MEASURED_CHARS = 2_000
@@ -29,10 +29,10 @@ def make_page(run: Run, title: str, weights: Format = "int8", beginning: str = "
     """Return the page of a model as HTML.
 
     Args:
-        run: its best weights write.
+        run: whose best weights the page uses.
         title: of the page.
         weights: how the page stores them.
-        beginning: of the text that the page starts with.
+        beginning: text that the page opens with.
 
     Raises:
         UsageError: a weight is too large for float16.
@@ -68,7 +68,7 @@ def rounding_loss(model: LanguageModel, weights: Format, seed: int = 0) -> float
         CharlstmError: the predictions are not finite.
     """
     rounded = LanguageModel(model.network.copy(), model.vocab)
-    rounded.network.params.update(widened(model.network.params, weights))
+    rounded.network.params.update(round_params(model.network.params, weights))
     prefix, other = model.read(), rounded.read()
     exact, close = (make_stepper(each.network, never=model.vocab.unknown_id) for each in (model, rounded))
     logits, state, other_logits, other_state = prefix.logits, prefix.state, other.logits, other.state
@@ -100,7 +100,7 @@ def _describe_model(model: LanguageModel, weights: Format) -> dict[str, Any]:
 
 
 def _encode(params: Mapping[str, Floats], weights: Format) -> dict[str, dict[str, Any]]:
-    arrays = dict(narrow(params, weights))
+    arrays = dict(encode_params(params, weights))
     encoded: dict[str, dict[str, Any]] = {}
     for name, param in params.items():
         array = arrays[name]
@@ -117,6 +117,8 @@ def _base64(array: Array) -> str:
 def _describe(run: Run) -> str:
     config, loss = run.config.model, run.best_loss
     size = f"{config.num_layers} x {config.hidden_size} LSTM units"
-    trained = f"trained on {run.fingerprint.chars:,} characters"
-    score = "" if loss is None else f", validation loss {loss / np.log(2):.2f} bits per character"
-    return f"A charlstm model of {size}, {trained}{score}. It runs in this page; nothing is sent anywhere."
+    trained = f"trained on a corpus of {run.fingerprint.chars:,} characters"
+    score = "" if loss is None else f" Validation loss: {loss / np.log(2):.2f} bits per character."
+    return (
+        f"A charlstm model: {size}, {trained}.{score} It runs entirely in this page; nothing you type is sent anywhere."
+    )

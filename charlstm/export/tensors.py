@@ -52,11 +52,11 @@ def save_tensors(run: Run, path: str | Path) -> int:
 
 
 def load_tensors(path: str | Path) -> Run:
-    """Return the finished run in a file that `save_tensors` wrote. It is checked as a checkpoint is.
+    """Return the finished run in a file that `save_tensors` wrote. It is validated like a checkpoint.
 
     Raises:
         UsageError: the package safetensors is missing, or the file cannot be opened.
-        CharlstmError: it does not hold a charlstm model, or is damaged.
+        CharlstmError: it is not a charlstm model, or is damaged.
     """
     safetensors = _import_safetensors()
     damaged = (safetensors.SafetensorError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
@@ -67,7 +67,7 @@ def load_tensors(path: str | Path) -> Run:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     except (*damaged, RecursionError):
-        raise CharlstmError(f"{path} does not hold a charlstm model, or is damaged") from None
+        raise CharlstmError(f"{path} is not a charlstm model, or is damaged") from None
     with TemporaryFile() as checkpoint:
         write_npz(cast(Any, checkpoint), members.items())
         return read_run(cast(Any, checkpoint), str(path))
@@ -87,12 +87,12 @@ def _members_of(metadata: dict[str, str], tensors: dict[str, Floats]) -> dict[st
         for ours, theirs in (("w_x", "weight_ih"), ("w_h", "weight_hh"), ("b", "bias_ih")):
             i, f, g, o = np.split(tensors.pop(f"lstm.{theirs}_l{layer}"), 4)
             members[f"layer{layer}.{ours}"] = np.concatenate([g, i, f, o])
-    return members | tensors  # those left are not ours, and refused
+    return members | tensors  # leftover tensors are rejected on load
 
 
 def _import_safetensors() -> Any:
     try:
         import safetensors.numpy
     except ImportError:
-        raise UsageError(".safetensors files need the package safetensors; pip install safetensors") from None
+        raise UsageError(".safetensors files need the safetensors package; run pip install safetensors") from None
     return safetensors

@@ -1,4 +1,4 @@
-"""What units do: how well each follows something in a text that a reader can name, such as quotes or indentation.
+"""Interpretable units: those that track features of a text, such as quotation marks or indentation.
 
 After Karpathy, Johnson and Li, "Visualizing and understanding recurrent networks" (2015), who found such units by eye.
 """
@@ -14,13 +14,13 @@ from charlstm.sampling.language_model import LanguageModel
 
 _WINDOW = 256
 _LONGEST_LINE, _DEEPEST = 120, 3
-_RAREST = 0.005  # standard deviation of a feature in units of its range, below which it hardly occurs
-_SHIFTS = 8  # of the text, to tell what chance would give
+_RAREST = 0.005  # features with a smaller standard deviation, relative to their range, are too rare
+_SHIFTS = 8  # circular shifts of a feature, to estimate the chance level
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What a network does while it reads a text of n characters."""
+    """The activations of a network over a text of n characters."""
 
     cells: Floats  # tanh(c) of all units of all layers, after each character [n, L H]
     closed: Floats  # fraction of the time in which each gate i, f, o is below 0.1, by layer [L, 3, H]
@@ -29,16 +29,16 @@ class Activations:
 
 @dataclass(frozen=True)
 class Tracker:
-    """The unit that follows a feature best."""
+    """The unit that tracks a feature best."""
 
     feature: str
     unit: int  # among all units of all layers
-    correlation: float  # on the second half of the text, while the first half chose the unit
-    chance: float  # the largest that this gave, in absolute value, where the feature was moved along the text
+    correlation: float  # on the second half of the text; the unit was selected on the first
+    chance: float  # largest absolute correlation found with the feature shifted along the text
 
 
 def record_activations(model: LanguageModel, ids: IntArray) -> Activations:
-    """Read a text and return what the units do."""
+    """Return the activations of all units while the model reads a text."""
     network = model.network
     H, state, cells = network.config.hidden_size, model.read().state, []
     closed, open_ = np.zeros((2, network.config.num_layers, 3, H))
@@ -53,7 +53,7 @@ def record_activations(model: LanguageModel, ids: IntArray) -> Activations:
 
 
 def find_trackers(cells: Floats, text: str) -> list[Tracker]:
-    """Return the unit that follows each feature of a text best, the best one first.
+    """Return the unit that tracks each feature of a text best, strongest correlation first.
 
     The unit with the largest correlation in absolute value on the first half of the text is reported with its
     correlation on the second half. Features that hardly occur in either half are left out.
@@ -111,7 +111,7 @@ def _indentation(text: str) -> Floats:
 
 
 def _inside_quotes(text: str) -> Floats:
-    """1 from an opening double quote on, until it is closed or a blank line follows."""
+    """1 from an opening quotation mark until the closing one or a blank line."""
     found, inside, previous = [], False, ""
     for c in text:
         if c == '"':
@@ -156,12 +156,12 @@ def _matches(pattern: str) -> Callable[[str], Floats]:
 
 FEATURES: Mapping[str, Callable[[str], Floats]] = {
     "position in the line": _position_in_line,
-    "indentation of the line": _indentation,
+    "indentation": _indentation,
     "inside quotation marks": _inside_quotes,
     "inside brackets": _inside_brackets,
-    "characters since the word began": _word_length,
+    "position in the word": _word_length,
     "first letter of a word": _matches(r"\b[^\W\d_]"),
-    "upper case": _matches(r"[A-ZÀ-ÖØ-Þ]"),
+    "upper-case letter": _matches(r"[A-ZÀ-ÖØ-Þ]"),
     "digit": _matches(r"\d"),
-    "after # in its line": _matches(r"#.*"),
+    "after # on the line": _matches(r"#.*"),
 }

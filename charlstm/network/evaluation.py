@@ -58,7 +58,7 @@ def char_losses(network: CharLSTM, ids: Ids, streams: int = 1, progress: Callabl
 
 
 def adaptive_losses(network: CharLSTM, ids: Ids, progress: Callable[[int], None] = _ignore) -> Floats:
-    """Return the loss of each character of a text but the first, in nats [n - 1], where the weights follow the text.
+    """Return the loss of each character of a text but the first, in nats [n - 1], adapting the weights to the text.
 
     After each window, a step of gradient descent on its loss changes the weights for the rest of the text: dynamic
     evaluation (Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018). No loss

@@ -30,7 +30,7 @@ from charlstm.storage.run import (
     Run,
     TrainingState,
 )
-from charlstm.storage.weights import FORMATS, Format, members_of, widen
+from charlstm.storage.weights import FORMATS, Format, members_of, read_param
 from charlstm.text.corpus import Fingerprint
 from charlstm.text.vocab import Vocab
 
@@ -87,7 +87,7 @@ def _open(path: str) -> BinaryIO:
     if path.startswith("@") and not os.path.exists(path):
         known = bundled_models()
         if path not in known:
-            raise UsageError(f"{path}: no such bundled model (there is {', '.join(known)})")
+            raise UsageError(f"{path}: no such bundled model; choose from {', '.join(known)}")
         return cast(BinaryIO, known[path].open("rb"))
     try:
         return open(path, "rb")
@@ -110,7 +110,7 @@ def _read(npz: NpzReader) -> Run:
     if header["training"] is not None:
         expected |= {f"training.{kind}.{name}" for kind in kinds for name in shapes} | {"training.h", "training.c"}
     demand(npz.names == expected, "missing or unexpected arrays")
-    params = {name: widen(npz, name, shape, weights) for name, shape in shapes.items()}
+    params = {name: read_param(npz, name, shape, weights) for name, shape in shapes.items()}
     model = LanguageModel(CharLSTM(config.model, params, boundary_id=vocab.boundary_id), vocab)
     best = None if header["best"] is None else Evaluation(**header["best"])
     history = [Evaluation(**entry) for entry in header["history"]]
@@ -118,7 +118,7 @@ def _read(npz: NpzReader) -> Run:
     run = Run(config, model, Fingerprint(**header["corpus"]), best, history, base=base, weights=weights)
     if header["training"] is not None:
         arrays = {
-            kind: {name: widen(npz, f"training.{kind}.{name}", shape) for name, shape in shapes.items()}
+            kind: {name: read_param(npz, f"training.{kind}.{name}", shape) for name, shape in shapes.items()}
             for kind in kinds
         }
         run.training = _read_training(npz, run, header["training"], arrays)

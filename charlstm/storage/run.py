@@ -17,7 +17,7 @@ from charlstm.optim import Optimizer
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import replace_file
 from charlstm.storage.npz import write_npz
-from charlstm.storage.weights import Format, narrow
+from charlstm.storage.weights import Format, encode_params
 from charlstm.text.corpus import Corpus, Dataset, Fingerprint
 
 FORMAT, VERSION = "charlstm", 2
@@ -142,7 +142,7 @@ class Run:
 
         Raises:
             CharlstmError: the file cannot be written, or the weights are not finite. The old file is unchanged.
-            UsageError: `weights` is narrow, and the run is not finished or a weight is too large for it.
+            UsageError: `weights` is encode_params, and the run is not finished or a weight is too large for it.
         """
         if self.training and self.weights != "float32":
             raise UsageError("an unfinished run can only be stored as float32", "weights")
@@ -203,7 +203,7 @@ class Run:
         yield "header", np.frombuffer(json.dumps(header, allow_nan=False, separators=(",", ":")).encode(), np.uint8)
         yield "vocab", self.model.vocab.code_points
         yield "counts", self.model.vocab.counts
-        yield from narrow(self.model.network.params, self.weights)
+        yield from encode_params(self.model.network.params, self.weights)
         if self.training:
             for name in self.model.network.params:
                 for kind, arrays in self.training.arrays().items():

@@ -15,7 +15,7 @@ from helpers import SMALL, TEXT, begin, train_fully
 from charlstm import LanguageModel, Run, corpus_from_text
 from charlstm.export.page import make_page
 from charlstm.network.dispatch import make_stepper
-from charlstm.storage.weights import widened
+from charlstm.storage.weights import round_params
 
 pytestmark = pytest.mark.browser
 HOSTILE = "</script><script>pwned = 1</script>\"'&\u2028\u200f<img src=x onerror='pwned = 1'>"
@@ -34,7 +34,7 @@ def text_of(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
-def test_page_writes_by_itself_and_fits_the_screen(scheme, size, open_page, trained):
+def test_page_generates_on_load_and_fits_the_screen(scheme, size, open_page, trained):
     page = open_page(trained, viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     assert len(text_of(page)) >= 40
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -52,16 +52,16 @@ def test_text_continues_what_is_typed(open_page, trained):
     assert page.locator("#text .typed").count() == 10
 
 
-def test_unknown_characters_are_left_out_and_named(open_page, trained):
+def test_unknown_characters_are_skipped_and_listed(open_page, trained):
     page = open_page(trained)
     page.fill("#beginning", "3 ß€ times")
     page.click("button.main")
     write(page, 10)
     assert text_of(page).startswith("3  times")
-    assert page.inner_text("#note") == "Left out, since the model does not know them: “ß”, “€”"
+    assert page.inner_text("#note") == "Not in the model’s vocabulary, skipped: “ß”, “€”"
 
 
-def test_seed_decides_the_text(open_page, trained):
+def test_seed_determines_the_text(open_page, trained):
     texts = []
     for seed in (5, 5, 6):
         page = open_page(trained)
@@ -72,7 +72,7 @@ def test_seed_decides_the_text(open_page, trained):
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_temperature_0_writes_the_likeliest(open_page, trained):
+def test_temperature_0_picks_the_most_likely_character(open_page, trained):
     page = open_page(trained)
     page.evaluate("document.getElementById('temperature').value = 0")
     page.click("button.main")
@@ -80,17 +80,17 @@ def test_temperature_0_writes_the_likeliest(open_page, trained):
     assert page.evaluate("tokens.every((token) => token.id === token.choices[0].id)")
 
 
-def test_a_long_text_pauses_by_itself(open_page, trained):
+def test_page_pauses_after_2000_characters(open_page, trained):
     page = open_page(trained)
     page.click("#pause")
     page.locator("#text span:nth-child(2000)").wait_for(state="attached")
     page.get_by_text("Paused after 2,000 characters").wait_for()
 
 
-# ---- other choices
+# ---- alternatives
 
 
-def test_a_character_shows_the_likeliest_in_its_place(open_page, trained):
+def test_selecting_a_character_shows_alternatives(open_page, trained):
     page = open_page(trained)
     page.hover("#text span:nth-child(20)")
     assert page.locator("#menu button").count() == 5
@@ -103,7 +103,7 @@ def test_a_character_shows_the_likeliest_in_its_place(open_page, trained):
     assert p == sorted(p, reverse=True)
 
 
-def test_a_choice_replaces_a_character_and_the_text_goes_on(open_page, trained):
+def test_picking_an_alternative_continues_from_it(open_page, trained):
     page = open_page(trained)
     before = text_of(page)
     page.click("#text span:nth-child(36)")
@@ -113,14 +113,14 @@ def test_a_choice_replaces_a_character_and_the_text_goes_on(open_page, trained):
     after = text_of(page)
     assert after[:36] == before[:35] + wanted
     assert len(after) > 80
-    assert page.locator("#text .taken").count() == 1
+    assert page.locator("#text .chosen").count() == 1
 
 
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 64, 70])
-def test_going_back_gives_the_state_of_a_text_read_afresh(n, open_page, trained):
+def test_rewinding_restores_the_state(n, open_page, trained):
     page = open_page(trained)
     write(page, 80)
-    page.evaluate("(n) => { rewind(n); append(0, 'taken'); }", n)
+    page.evaluate("(n) => { rewind(n); append(0, 'chosen'); }", n)
     ids = page.evaluate("tokens.map((token) => token.id)")
     assert len(ids) == n + 1
     fresh = page.evaluate(LOGITS, ids)[-1]
@@ -128,16 +128,16 @@ def test_going_back_gives_the_state_of_a_text_read_afresh(n, open_page, trained)
     assert page.evaluate("states.length") == n // 32 + 1
 
 
-def test_keyboard_does_all_that_the_mouse_does(open_page, trained):
+def test_page_works_with_the_keyboard_alone(open_page, trained):
     page = open_page(trained)
     page.focus("#text")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     last = page.evaluate("tokens.length")
     assert page.evaluate("place.current") == last - 2
-    assert "Likeliest: " in page.inner_text("#status")
+    assert "Most likely: " in page.inner_text("#status")
     page.keyboard.press("2")
-    assert page.inner_text("#status") == "Writing"
+    assert page.inner_text("#status") == "Generating"
     page.keyboard.press(" ")
     assert page.inner_text("#status").startswith("Paused after")
     assert page.evaluate("document.activeElement.id") == "text"
@@ -147,19 +147,19 @@ def test_every_control_has_a_name(open_page, trained):
     page = open_page(trained)
     page.click("#text span:nth-child(5)")
     for role, names in {
-        "textbox": ["Beginning"], "slider": ["Temperature"], "spinbutton": ["Seed"], "button": ["Write", "Continue"],
+        "textbox": ["Opening text"], "slider": ["Temperature"], "spinbutton": ["Seed"], "button": ["Generate", "Continue"],
     }.items():  # fmt: skip
         for name in names:
             assert page.get_by_role(role, name=name).count() == 1, (role, name)
     assert page.get_by_role("menuitem").count() == 5
 
 
-# ---- the same as NumPy
+# ---- agreement with NumPy
 
 
 def assert_same_logits(page, run: Run, text: str, weights="int8"):
     model = LanguageModel(run.model.network.copy(), run.model.vocab)
-    model.network.params.update(widened(run.model.network.params, weights))
+    model.network.params.update(round_params(run.model.network.params, weights))
     ids = run.model.vocab.encode(text)
     found = page.evaluate(LOGITS, ids.tolist())
     stepper, state = make_stepper(model.network, never=model.vocab.unknown_id), model.read().state
@@ -172,11 +172,11 @@ def assert_same_logits(page, run: Run, text: str, weights="int8"):
 
 
 @pytest.mark.parametrize("weights", ["int8", "float16", "float32"])
-def test_logits_are_those_of_numpy(weights, open_page, trained):
+def test_logits_match_numpy(weights, open_page, trained):
     assert_same_logits(open_page(trained, weights=weights), trained, TEXT[:300], weights)
 
 
-def test_logits_of_two_layers_are_those_of_numpy(open_page):
+def test_two_layer_logits_match_numpy(open_page):
     run, _ = train_fully(SMALL.replace(num_layers=2, steps=30))
     assert_same_logits(open_page(run), run, TEXT[:100])
 
@@ -192,10 +192,10 @@ def test_documents_begin_and_end_at_boundaries(open_page):
     assert run.model.vocab.unknown_id not in page.evaluate("tokens.map((token) => token.id)")
 
 
-# ---- strangers' checkpoints
+# ---- untrusted checkpoints
 
 
-def test_strings_of_the_checkpoint_stay_text(open_page):
+def test_checkpoint_strings_are_not_parsed_as_html(open_page):
     run = begin(SMALL.replace(hidden_size=3), f"{HOSTILE}\n" * 200)
     page = open_page(run, title=HOSTILE, beginning=HOSTILE)
     write(page, 200)

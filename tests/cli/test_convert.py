@@ -1,4 +1,4 @@
-"""`charlstm convert`: smaller files, and what is refused."""
+"""`charlstm convert`: smaller files, and invalid requests."""
 
 import shutil
 
@@ -18,10 +18,10 @@ def models(tmp_path, model):
 
 
 @pytest.mark.parametrize(("flag", "weights"), [("--half", "float16"), ("--int8", "int8")])
-def test_smaller_file_samples_and_scores_as_a_model_does(flag, weights, models, here):
+def test_converted_file_works_with_sample_and_score(flag, weights, models, here):
     done = here("convert", "model.npz", "-o", "small.npz", flag)
     assert done.returncode == 0, done.stderr
-    assert f"small.npz has {weights} weights" in done.stderr
+    assert f"Wrote small.npz ({weights} weights" in done.stderr
     assert (models / "small.npz").stat().st_size < (models / "model.npz").stat().st_size
     assert len(here("sample", "small.npz", "-n", 30, "--seed", 1).stdout) >= 30
     assert f"weights     {weights}" in here("info", "small.npz").stdout
@@ -40,14 +40,14 @@ def test_converting_back_keeps_the_rounded_weights(models, here):
 def test_unfinished_run_is_converted_without_its_training_state(models, here):
     done = here("convert", "half-trained.npz", "-o", "small.npz", "--int8")
     assert done.returncode == 0
-    assert "The run is not finished: writing its best weights so far, without the state needed to resume" in done.stderr
+    assert "The run is unfinished: saving its best weights so far, without the state needed to resume" in done.stderr
     assert load_run(models / "small.npz").training is None
     line = error_line(here("convert", "half-trained.npz", "-o", "half-trained.npz", "--int8", "--force"), 2)
-    assert "--output half-trained.npz would overwrite the training state in it" in line
+    assert "--output half-trained.npz is an unfinished run, and overwriting it would lose its training state" in line
     assert load_run(models / "half-trained.npz").training is not None
 
 
-def test_finished_run_that_was_made_smaller_can_be_extended(models, here, text_file):
+def test_converted_run_can_be_trained_further(models, here, text_file):
     assert here("convert", "model.npz", "-o", "model.npz", "--int8", "--force").returncode == 0
     text_file.rename(models / "text.txt")
     done = here("train", "text.txt", "--resume", "--steps", "+5", "-q")
@@ -62,11 +62,11 @@ def test_finished_run_that_was_made_smaller_can_be_extended(models, here, text_f
         (("model.npz", "-o", "a.npz", "--half", "--int8"), 2, "--half and --int8 are mutually exclusive"),
         (("model.npz", "-o", "half-trained.npz"), 2, "half-trained.npz already exists; use --force to overwrite it"),
         (("none.npz", "-o", "a.npz"), 2, "none.npz: No such file or directory"),
-        (("model.npz", "-o", "none/a.npz"), 2, "--output none/a.npz: its directory does not exist"),
-        (("text.txt", "-o", "a.npz"), 2, "convert takes a model file (.npz), not text.txt"),
+        (("model.npz", "-o", "none/a.npz"), 2, "--output none/a.npz: directory "),
+        (("text.txt", "-o", "a.npz"), 2, "convert takes a model file (.npz or .safetensors), not text.txt"),
     ],
 )
-def test_what_cannot_be_converted_is_refused(arguments, code, message, models, here):
+def test_invalid_conversions_are_refused(arguments, code, message, models, here):
     before = sorted(models.iterdir())
     assert message in error_line(here("convert", *arguments), code)
     assert sorted(models.iterdir()) == before

@@ -1,4 +1,4 @@
-"""`charlstm report` and `charlstm plot`: what they write, and what is refused."""
+"""`charlstm report` and `charlstm plot`: what they write, and invalid requests."""
 
 import re
 
@@ -21,9 +21,9 @@ def models(tmp_path, trained: Run):
 def test_report_of_the_corpus_has_baselines_and_the_validation_part(models, here):
     done = here("report", "model.npz", "corpus.txt", "-o", "report.html")
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"report\.html has 0\.\d\d MB\n", done.stderr)
+    assert re.fullmatch(r"Wrote report\.html \(0\.\d MB\)\n", done.stderr)
     page = (models / "report.html").read_text(encoding="utf-8")
-    assert "simple models of the same text (uniform" in page
+    assert "Dotted: baselines (uniform" in page
 
 
 @pytest.mark.parametrize("text", [(), ("other.txt",)])
@@ -31,7 +31,7 @@ def test_report_of_another_text_or_none_has_no_baselines(text, models, here):
     assert here("report", "model.npz", *text, "-o", "report.html", "--title", "A & B").returncode == 0
     page = (models / "report.html").read_text(encoding="utf-8")
     assert "<h1>A &amp; B</h1>" in page
-    assert "simple models" not in page
+    assert "Dotted" not in page
 
 
 @pytest.mark.parametrize("axis", ["chars", "epochs", "steps"])
@@ -46,17 +46,17 @@ def test_curves_of_several_models_are_drawn(axis, models, here):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("report",), 2, "report needs --output, the page to write, such as report.html"),
+        (("report",), 2, "report needs --output, the HTML file to write, such as report.html"),
         (("report", "none.npz", "-o", "a.html"), 2, "none.npz: No such file or directory"),
         (("report", "model.npz", "none.txt", "-o", "a.html"), 2, "none.txt: No such file or directory"),
         (("report", "model.npz", "-o", "corpus.txt"), 2, "corpus.txt already exists; use --force to overwrite it"),
-        (("plot", "model.npz"), 2, "plot needs --output, the picture to write, such as curves.svg"),
-        (("plot", "new.npz", "-o", "a.svg"), 1, "new.npz has no evaluations to draw"),
+        (("plot", "model.npz"), 2, "plot needs --output, the SVG file to write, such as curves.svg"),
+        (("plot", "new.npz", "-o", "a.svg"), 1, "new.npz has no evaluations to plot"),
         (("plot", "corpus.txt", "-o", "a.svg"), 1, "corpus.txt is not a charlstm checkpoint"),
         (("plot", "model.npz", "-o", "a.svg", "--x", "time"), 2, "time is not one of chars, epochs, steps"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(arguments, code, message, models, here):
+def test_invalid_report_and_plot_requests_are_refused(arguments, code, message, models, here):
     before = sorted(models.iterdir())
     assert message in error_line(here(*arguments), code)
     assert sorted(models.iterdir()) == before

@@ -35,7 +35,7 @@ def test_page_loads_nothing_from_elsewhere(trained):
     assert not re.findall(r"https?:|src=|@import|url\(|fetch\(|XMLHttpRequest|WebSocket", markup)
 
 
-def test_only_the_own_script_and_style_may_run(trained):
+def test_policy_allows_only_the_script_and_style_of_the_page(trained):
     page = make_page(trained, HOSTILE, beginning=HOSTILE)
     policy = re.search(r'Content-Security-Policy" content="(.*?)"', page)
     assert policy
@@ -46,7 +46,7 @@ def test_only_the_own_script_and_style_may_run(trained):
         assert f"{tag}-src 'sha256-{digest}'" in policy[1]
 
 
-def test_strings_of_the_checkpoint_cannot_end_the_script(trained):
+def test_checkpoint_strings_cannot_close_the_script(trained):
     page = make_page(trained, HOSTILE, beginning=HOSTILE)
     assert page.count("<script") == page.count("</script>") == 2
     assert not re.findall("[<>&\u2028\u2029]", embedded(page))
@@ -76,11 +76,11 @@ def test_script_is_short_enough_to_read():
 
 
 @pytest.mark.parametrize(("weights", "largest"), [("float32", 0), ("float16", 1e-4), ("int8", 2e-3)])
-def test_loss_of_rounding_is_small_and_not_negative(weights, largest, trained):
+def test_rounding_loss_is_small_and_not_negative(weights, largest, trained):
     assert 0 <= rounding_loss(trained.model, weights) <= largest + 1e-12
 
 
-def test_loss_of_rounding_shows_what_coarse_weights_cost(trained):
+def test_outliers_increase_the_rounding_loss(trained):
     """A row with one huge weight rounds all others to zero."""
     model: LanguageModel = trained.model.copy()
     model.network.params["layer0.w_h"][:, 0] += 1000 * np.sign(model.network.params["layer0.w_h"][:, 0])
@@ -88,7 +88,7 @@ def test_loss_of_rounding_shows_what_coarse_weights_cost(trained):
     assert rounding_loss(model, "int8") > rounding_loss(trained.model, "int8")
 
 
-def test_models_with_documents_and_unknown_characters_have_pages(tmp_path):
+def test_page_supports_documents_and_unknown_characters(tmp_path):
     corpus = corpus_from_text("ab\nba\nbab\nab\nabab\n" * 30 + "x\n", "line")
     run = begin(SMALL.replace(hidden_size=3, min_count=3, documents="line"), corpus)
     model = json.loads(embedded(make_page(run, "model")))

@@ -33,7 +33,7 @@ def test_report_of_a_hostile_corpus_is_valid():
     assert "<script" not in page
 
 
-def test_only_its_own_styles_apply(trained):
+def test_policy_allows_only_the_styles_of_the_report(trained):
     page = make_report(trained, "model")
     policy = re.search(r'Content-Security-Policy" content="(.*?)"', page)
     assert policy
@@ -45,7 +45,7 @@ def test_only_its_own_styles_apply(trained):
 def test_report_has_its_sections(trained):
     page = make_report(trained, "model", TEXT[-3000:], {"6-gram": 1.5})
     assert re.findall("<h2>(.*?)</h2>", page) == [
-        "Learning", "What it writes", "What surprises it", "What its units do", "Its gates", "Settings",
+        "Learning curve", "Samples", "Surprise", "Units", "Gates", "Settings",
     ]  # fmt: skip
     assert "6-gram 2.164" in page
     assert page.count("Temperature ") == 3
@@ -56,12 +56,12 @@ def test_the_same_run_gives_the_same_report(trained):
     assert make_report(trained, "model") == make_report(trained, "model")
 
 
-def test_runs_without_evaluations_and_with_documents_have_reports():
+def test_report_supports_documents_without_evaluations():
     corpus = corpus_from_text("ab\nba\nbab\nab\nabab\n" * 30 + "x\n", "line")
     run = begin(SMALL.replace(hidden_size=3, min_count=3, documents="line"), corpus)
     page = make_report(run, "model", "ab\nba\n")
     html5lib.HTMLParser(strict=True).parse(page)
-    assert "<h2>Learning</h2>" not in page
+    assert "<h2>Learning curve</h2>" not in page
 
 
 # ---- curves
@@ -74,7 +74,7 @@ def points_of(svg, kind):
 
 
 @pytest.mark.parametrize("axis", ["chars", "epoch", "step"])
-def test_curves_are_valid_and_fall_as_the_loss_does(axis, trained):
+def test_curves_are_valid_svg_and_fall_with_the_loss(axis, trained):
     svg = draw_curves({"a": trained.history}, axis)
     ElementTree.fromstring(svg)
     points = points_of(svg, "validation")

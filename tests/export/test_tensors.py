@@ -35,7 +35,7 @@ def documents_run():
 
 
 @pytest.mark.parametrize("make", [train_fully, lambda: [train_fully(SMALL.replace(num_layers=2, steps=5))[0]]])
-def test_checkpoint_comes_back_byte_for_byte(make, tmp_path):
+def test_checkpoint_round_trips_byte_for_byte(make, tmp_path):
     run = make()[0]
     run.save(tmp_path / "before.npz")
     save_tensors(run, tmp_path / "m.safetensors")
@@ -43,7 +43,7 @@ def test_checkpoint_comes_back_byte_for_byte(make, tmp_path):
     assert (tmp_path / "after.npz").read_bytes() == (tmp_path / "before.npz").read_bytes()
 
 
-def test_models_with_documents_and_unknown_characters_come_back(tmp_path):
+def test_documents_and_unknown_characters_round_trip(tmp_path):
     run = documents_run()
     save_tensors(run, tmp_path / "m.safetensors")
     back = load_tensors(tmp_path / "m.safetensors")
@@ -56,7 +56,7 @@ def test_unfinished_run_is_stored_without_its_training_state(tmp_path):
     assert load_tensors(tmp_path / "m.safetensors").training is None
 
 
-def test_both_biases_of_a_file_from_pytorch_count(saved, trained):
+def test_pytorch_biases_are_summed(saved, trained):
     change(saved, change_tensors=lambda tensors: tensors["lstm.bias_hh_l0"].__iadd__(np.float32(0.5)))
     bias = load_tensors(saved).model.network.params["layer0.b"]
     np.testing.assert_array_equal(bias, trained.model.network.params["layer0.b"] + np.float32(0.5))
@@ -83,7 +83,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_files_are_refused(damage, saved):
     change(saved, *DAMAGE[damage])
-    with pytest.raises(CharlstmError, match=r"m\.safetensors (does not hold a charlstm model|is not a charlstm check)"):
+    with pytest.raises(CharlstmError, match=r"m\.safetensors is not a charlstm (model|checkpoint)"):
         load_tensors(saved)
 
 
@@ -92,13 +92,13 @@ def test_damaged_files_are_refused(damage, saved):
 def test_any_other_file_is_refused(data, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "other.safetensors"
     path.write_bytes(data)
-    with pytest.raises(CharlstmError, match="does not hold a charlstm model"):
+    with pytest.raises(CharlstmError, match="is not a charlstm model"):
         load_tensors(path)
 
 
 @settings(max_examples=200, deadline=None)
 @given(at=st.integers(0, 3000), value=st.integers(0, 255))
-def test_a_changed_byte_never_ends_in_another_error(at, value, trained, tmp_path_factory):
+def test_corrupted_byte_raises_only_charlstm_errors(at, value, trained, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "changed.safetensors"
     save_tensors(trained, path)
     data = bytearray(path.read_bytes())

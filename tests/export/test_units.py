@@ -1,4 +1,4 @@
-"""What units do: features of a text, and the unit that follows each, against chance."""
+"""Units: features of a text, and the unit that tracks each, against chance."""
 
 import numpy as np
 import pytest
@@ -9,24 +9,24 @@ from charlstm.network.dispatch import make_stepper
 
 CASES = {
     "position in the line": ("ab\nc", [1, 2, 0, 1]),
-    "indentation of the line": ("  a b\n\tc", [1, 2, 2, 2, 2, 0, 4, 4]),
+    "indentation": ("  a b\n\tc", [1, 2, 2, 2, 2, 0, 4, 4]),
     "inside quotation marks": ('a "b" “c”\n', [0, 0, 1, 1, 0, 0, 1, 1, 0, 0]),
     "inside brackets": ("a(b[c])d)", [0, 1, 1, 2, 2, 1, 0, 0, 0]),
-    "characters since the word began": ("ab, c1", [1, 2, 0, 0, 1, 2]),
+    "position in the word": ("ab, c1", [1, 2, 0, 0, 1, 2]),
     "first letter of a word": ("ab cd 1e", [1, 0, 0, 1, 0, 0, 0, 0]),
-    "upper case": ("aBÉ1", [0, 1, 1, 0]),
+    "upper-case letter": ("aBÉ1", [0, 1, 1, 0]),
     "digit": ("a12 b", [0, 1, 1, 0, 0]),
-    "after # in its line": ("a #b\nc", [0, 0, 1, 1, 0, 0]),
+    "after # on the line": ("a #b\nc", [0, 0, 1, 1, 0, 0]),
 }
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_features_are_numbers_for_each_character(name):
+def test_features_match_worked_examples(name):
     text, expected = CASES[name]
     assert FEATURES[name](text).tolist() == expected
 
 
-def test_quotation_marks_that_are_never_closed_end_at_a_blank_line():
+def test_unclosed_quotation_ends_at_a_blank_line():
     assert FEATURES["inside quotation marks"]('"a\nb\n\nc').tolist() == [1, 1, 1, 1, 1, 0, 0]
 
 
@@ -34,7 +34,7 @@ def make_text(rng, n=4000):
     return "".join(rng.choice(list('ab "\n'), n, p=[0.4, 0.3, 0.2, 0.05, 0.05]))
 
 
-def test_unit_that_follows_a_feature_is_found(rng):
+def test_unit_that_tracks_a_feature_is_found(rng):
     text = make_text(rng)
     cells = rng.standard_normal((len(text), 30))
     cells[:, 17] -= 2 * FEATURES["inside quotation marks"](text)
@@ -44,14 +44,14 @@ def test_unit_that_follows_a_feature_is_found(rng):
     assert best.chance < 0.2
 
 
-def test_noise_follows_nothing_beyond_chance(rng):
+def test_noise_has_low_correlations(rng):
     text = make_text(rng)
     trackers = find_trackers(rng.standard_normal((len(text), 300)), text)
     assert trackers
     assert all(abs(tracker.correlation) < 0.1 for tracker in trackers)
 
 
-def test_correlation_is_that_of_the_half_that_did_not_choose(rng):
+def test_correlation_is_measured_on_the_second_half(rng):
     """A unit that follows the feature on the first half alone."""
     text = make_text(rng)
     cells = rng.standard_normal((len(text), 5))
@@ -62,21 +62,21 @@ def test_correlation_is_that_of_the_half_that_did_not_choose(rng):
     assert abs(found.correlation) < 0.1
 
 
-def test_features_that_hardly_occur_are_left_out():
+def test_rare_features_are_omitted():
     text = "abc " * 500 + "(1)"
     names = [tracker.feature for tracker in find_trackers(np.random.default_rng(0).random((len(text), 3)), text)]
     assert "digit" not in names
     assert "inside brackets" not in names
 
 
-def test_constant_units_are_never_chosen(rng):
+def test_constant_units_are_never_selected(rng):
     text = make_text(rng)
     cells = np.ones((len(text), 2))
     cells[:, 1] = rng.standard_normal(len(text))
     assert all(tracker.unit == 1 for tracker in find_trackers(cells, text))
 
 
-def test_activations_are_those_of_single_steps(trained):
+def test_activations_match_single_steps(trained):
     model, text = trained.model, TEXT[:600]
     found = record_activations(model, model.vocab.encode(text))
     stepper, state = make_stepper(model.network), model.read().state

@@ -8,7 +8,7 @@ from helpers import TEXT
 from storage_helpers import change_header, npy, read_members, replace_members, train_until, write_members
 
 from charlstm import CharlstmError, UsageError, load, load_run
-from charlstm.storage.weights import FORMATS, narrow
+from charlstm.storage.weights import FORMATS, encode_params
 
 ERRORS = {"float32": 0, "float16": 2**-11, "int8": 0.5 / 127}  # of a weight, by the largest in its row
 
@@ -25,7 +25,7 @@ def compact_file(weights, trained, tmp_path):
 
 
 @pytest.mark.parametrize("weights", FORMATS)
-def test_weights_come_back_rounded(weights, compact_file, trained):
+def test_weights_round_trip_within_rounding_error(weights, compact_file, trained):
     run = load_run(compact_file)
     assert run.weights == weights
     assert (run.config, run.history, run.best) == (trained.config, trained.history, trained.best)
@@ -47,7 +47,7 @@ def test_same_model_gives_the_same_bytes(compact_file, weights, trained, tmp_pat
     assert (tmp_path / "again.npz").read_bytes() == compact_file.read_bytes()
 
 
-def test_rows_of_zeros_and_of_tiny_weights_come_back(trained, tmp_path):
+def test_zero_and_tiny_rows_survive_int8(trained, tmp_path):
     model = trained.model.copy()
     model.network.params["w_out"][0] = 0
     model.network.params["w_out"][1] = 1e-44
@@ -58,8 +58,8 @@ def test_rows_of_zeros_and_of_tiny_weights_come_back(trained, tmp_path):
 
 
 def test_weights_too_large_for_float16_are_refused():
-    with pytest.raises(UsageError, match=r"^w_out has weights too large for float16; store them as float32$"):
-        list(narrow({"w_out": np.full((2, 2), 1e6, np.float32)}, "float16"))
+    with pytest.raises(UsageError, match=r"^w_out has weights too large for float16; use int8 or float32$"):
+        list(encode_params({"w_out": np.full((2, 2), 1e6, np.float32)}, "float16"))
 
 
 def test_unfinished_run_needs_float32(tmp_path):
@@ -69,13 +69,13 @@ def test_unfinished_run_needs_float32(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["float32", "int4", None, 1, ["int8"], {}])
-def test_other_weights_in_the_header_are_refused(change, compact_file):
+def test_invalid_weight_format_in_the_header_is_refused(change, compact_file):
     change_header(compact_file, lambda header: header.update(weights=change))
     with pytest.raises(CharlstmError, match=r"invalid weights in its header|its version does not match its weights"):
         load_run(compact_file)
 
 
-def test_version_2_with_narrow_weights_is_refused(compact_file):
+def test_version_2_with_int8_weights_is_refused(compact_file):
     change_header(compact_file, lambda header: header.update(version=2))
     with pytest.raises(CharlstmError, match="its version does not match its weights"):
         load_run(compact_file)
@@ -111,7 +111,7 @@ def test_matrix_without_its_scale_or_its_values_is_refused(member, trained, tmp_
 
 
 @pytest.mark.parametrize("stored", ["<f4", "<f2", "|u1", "<i2"])
-def test_matrix_of_another_type_is_refused(stored, trained, tmp_path):
+def test_matrix_with_the_wrong_dtype_is_refused(stored, trained, tmp_path):
     path = tmp_path / "m.npz"
     dataclasses.replace(trained, weights="int8").save(path)
     shape = trained.model.network.params["w_out"].shape
