@@ -1,6 +1,5 @@
 """What several commands read: models, with the kernel that computes them, standard input, escapes in arguments."""
 
-import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -99,16 +98,6 @@ def _open_scratch() -> BinaryIO:
 def clean_typed(text: str, data: DataConfig) -> str:
     """Return a text that was typed, changed as the corpus was."""
     return clean_text(text, Cleaning(data.unescape_html, data.strip_urls, data.lowercase), data.normalize)
-
-
-def check_output(output: str, *, force: bool) -> None:
-    """Reject an output path that is a directory, is in a missing directory, or exists without `force`."""
-    if os.path.isdir(output):
-        raise UsageError(f"--output {output} is a directory; name a file in it")
-    if not os.path.isdir(os.path.dirname(os.path.realpath(output))):
-        raise UsageError(f"--output {output}: directory {os.path.dirname(os.path.realpath(output))} does not exist")
-    if os.path.exists(output) and not force:
-        raise UsageError(f"{output} already exists; use --force to overwrite it, or another --output")
 
 
 def check_stdin_once(*paths: str | None) -> None:

@@ -8,6 +8,7 @@ import io
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -225,8 +226,7 @@ def score(request: ScoreRequest) -> None:
     from charlstm.cli.score import print_score
 
     first, *texts = request.files
-    if misplaced := next(filter(is_model, texts), None):
-        raise UsageError(f"name one model, before the texts, as in `charlstm score {misplaced} other.txt`")
+    _check_order(texts)
     if is_model(first):
         if not texts:
             raise UsageError(f"score needs a text after the model, as in `charlstm score {first} other.txt`")
@@ -332,6 +332,7 @@ def report(request: ReportRequest) -> None:
     """
     from charlstm.cli.report import write_report
 
+    _check_order(request.files[1:])
     if request.files and is_model(request.files[0]):
         first, *texts = request.files
         request = _with_model(dataclasses.replace(request, files=tuple(texts)), first)
@@ -380,11 +381,19 @@ def _with_model(request: _Request, path: str | None) -> _Request:
     if not is_model(path):
         kinds = ".npz or .safetensors" if ctx.info_name == "convert" else ".npz"
         raise UsageError(
-            f"{ctx.info_name} takes a model file ({kinds}), not {path}; if that is a model with another name, use --ckpt"
+            f"{ctx.info_name} takes a model file ({kinds}), not {path}; if that is a model with another name, "
+            "use --ckpt"
         )
     if ctx.get_parameter_source("checkpoint") is not ParameterSource.DEFAULT:
         raise UsageError(f"the model is given twice, as {path} and as --ckpt {request.checkpoint}; give it once")
     return dataclasses.replace(request, checkpoint=path)
+
+
+def _check_order(texts: Sequence[str]) -> None:
+    """Refuse a model among texts."""
+    if misplaced := next(filter(is_model, texts), None):
+        command = click.get_current_context().info_name
+        raise UsageError(f"name one model, before the texts, as in `charlstm {command} {misplaced} other.txt`")
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

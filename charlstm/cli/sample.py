@@ -1,18 +1,17 @@
 """`charlstm sample`: the texts that each seed gives, and the file they are written to."""
 
 import io
-import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
+from charlstm.cli.files import open_output
 from charlstm.cli.inputs import (
     QUIET,
     check_stdin_once,
@@ -24,7 +23,6 @@ from charlstm.cli.inputs import (
     unescape,
 )
 from charlstm.cli.requests import SampleRequest
-from charlstm.cli.signals import as_exits
 from charlstm.cli.writer import MAX_REDRAWS, Draw, TextWriter, shown_prime
 from charlstm.config.settings import DataConfig
 from charlstm.errors import CharlstmError, UsageError
@@ -33,7 +31,6 @@ from charlstm.sampling.beam import beam_search
 from charlstm.sampling.generate import Prefix, Sample, Sampler, StopDetector
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.sampling.params import DEFAULT_LENGTH, SamplingParams
-from charlstm.storage.atomic import replace_file, temporary_path
 from charlstm.text.builder import convert_newlines
 from charlstm.text.vocab import UnknownCharactersError, Vocab
 
@@ -136,33 +133,15 @@ def _keep_best(draws: Iterator[Draw], best_of: int) -> Iterator[Draw]:
 
 @contextmanager
 def _open_output(request: SampleRequest) -> Iterator[TextIO]:
-    """Open the output file, which replaces an old one when it is complete; by default, standard output.
-
-    Anything but a regular file, such as a pipe or a device, is written to directly.
-    """
-    path = request.output
-    if path is None or path == "-":
+    """Open the output file as text; by default, standard output."""
+    if request.output in (None, "-"):
         yield sys.stdout
         return
-    target = Path(os.path.realpath(path))
-    for other in (request.checkpoint, request.corpus, request.prime_file):
-        if other is not None and target == Path(os.path.realpath(other)):
-            raise UsageError(f"--output {path} would overwrite {other}; choose another file")
-    if target.is_file() and not request.force:
-        raise UsageError(f"{path} already exists; use --force to overwrite it, or another --output")
-    try:
-        with as_exits():
-            if target.is_file() or not os.path.exists(path):
-                temporary_path(target).unlink(missing_ok=True)  # left by a killed process with the same id
-                with replace_file(path) as binary:
-                    file = io.TextIOWrapper(binary, **_AS_TEXT)
-                    yield file
-                    file.detach()  # writes the rest, and leaves closing to `replace_file`
-            else:
-                with open(path, "w", **_AS_TEXT) as file:
-                    yield file
-    except OSError as error:
-        raise UsageError(f"--output {path}: {error.strerror or error}") from None
+    inputs = (request.checkpoint, request.corpus, request.prime_file)
+    with open_output(request.output or "", force=request.force, inputs=inputs) as binary:
+        file = io.TextIOWrapper(binary, **_AS_TEXT)
+        yield file
+        file.detach()  # writes the rest, and leaves closing to `open_output`
 
 
 # ---- the primes

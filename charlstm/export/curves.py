@@ -4,11 +4,12 @@ import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from charlstm.errors import printable
+from charlstm.errors import printable, shorten
 from charlstm.storage.run import Evaluation
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 400, 48, 590, 20, 356  # figure size and plot edges
 _COLOURS = ("#0a5dc2", "#c2410a", "#2f8f3a", "#8a3fc2", "#a06a00", "#00808a")
+_LEAST, _MOST = 1e-6, 1e6  # numbers beyond are those of a run that diverged, or of no run at all
 STYLE = """text{font:12px system-ui,sans-serif}path{fill:none;stroke-width:2}
 .grid{stroke-width:1;stroke-opacity:.2}.baseline{stroke-dasharray:1 4}.training{stroke-dasharray:5 4}"""
 _ROLES = {"val_loss": "validation", "train_loss": "training"}
@@ -27,10 +28,11 @@ def draw_curves(
     """
     curves = [(name, kind, _points(runs[name], axis, kind)) for name in runs for kind in _ROLES]
     levels = {name: loss / math.log(2) for name, loss in (baselines or {}).items()}
-    end = max((x for *_, points in curves for x, _ in points), default=1) or 1
+    end = max((x for *_, points in curves for x, _ in points), default=1.0)
     losses = [*levels.values(), *(y for *_, points in curves for _, y in points)] or [1.0]
     low, high = min(losses), min(max(losses), 2.5 * min(losses) or 1)  # the first losses would flatten the rest
-    low, high = low - 0.05 * (high - low) - 0.01, high + 0.05 * (high - low) + 0.01
+    margin = max(0.05 * (high - low), 0.01)
+    low, high = low - margin, high + margin
 
     def place(x: float, y: float) -> str:
         return f"{_LEFT + x / end * (_RIGHT - _LEFT):.1f} {_y(min(y, high), low, high):.1f}"
@@ -51,12 +53,15 @@ def draw_curves(
         colour = _COLOURS[list(runs).index(name) % len(_COLOURS)]
         way, role = "L".join(place(x, y) for x, y in points), _ROLES[kind]
         parts.append(f'<path class="{role}" stroke="{colour}" d="M{way}"/>')
-        if len(runs) == 1 or kind == "val_loss":
+        if len(runs) == 1 or kind == "val_loss" or not _points(runs[name], axis, "val_loss"):
             labels.append((_y(min(points[-1][1], high), low, high), role if len(runs) == 1 else name, colour))
-    lowest = 0.0
-    for height, name, colour in sorted(labels)[: _HEIGHT // 14]:
-        lowest = max(height + 4, lowest + 14)  # below the previous label
-        parts.append(f'<text x="{_RIGHT + 6}" y="{lowest:.1f}" fill="{colour}">{html.escape(printable(name))}</text>')
+    heights = [0.0]
+    for height, *_ in sorted(labels):
+        heights.append(max(height, heights[-1] + 14))  # below the previous label
+    for height, (_, name, colour) in zip(heights[1:], sorted(labels), strict=True):
+        y = height - max(heights[-1] - _HEIGHT + 8, 0)
+        parts.append(f'<path stroke="{colour}" d="M{_RIGHT + 4} {y:.1f}h10"/>')
+        parts.append(f'<text x="{_RIGHT + 18}" y="{y + 4:.1f}">{html.escape(printable(shorten(name, 16)))}</text>')
     parts.append(f'<text x="{(_LEFT + _RIGHT) // 2}" y="{_HEIGHT - 6}" text-anchor="middle">{AXES[axis]}</text>')
     parts.append(f'<text x="0" y="{_TOP - 8}">bits per character</text>')
     start = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" fill="currentColor" role="img"'
@@ -65,7 +70,7 @@ def draw_curves(
 
 def _points(history: Sequence[Evaluation], axis: str, kind: str) -> list[tuple[float, float]]:
     found = [(getattr(entry, axis), getattr(entry, kind)) for entry in history]
-    return [(x, loss / math.log(2)) for x, loss in found if loss is not None and math.isfinite(loss)]
+    return [(max(x, _LEAST), loss / math.log(2)) for x, loss in found if loss is not None and loss < _MOST]
 
 
 def _y(loss: float, low: float, high: float) -> float:

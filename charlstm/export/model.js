@@ -70,9 +70,10 @@ function addProduct({ rows, columns, values, scale }, x, out) {
 }
 
 class Model {
-  constructor({ units, layers, characters, boundary, unknown, counts, params }) {
+  constructor({ units, layers, characters, boundary, unknown, counts, params, lowercase, normalize }) {
     const read = Object.fromEntries(Object.entries(params).map(([name, param]) => [name, readParam(param)]));
-    Object.assign(this, { units, boundary, unknown, counts, output: { w: read.w_out, b: read.b_out.values } });
+    Object.assign(this, { units, boundary, unknown, counts, lowercase, normalize });
+    this.output = { w: read.w_out, b: read.b_out.values };
     this.characters = characters.map((point) => String.fromCodePoint(point));
     this.ids = new Map(this.characters.map((character, id) => [character, id]));
     this.layers = Array.from({ length: layers }, (_, k) => ({
@@ -120,7 +121,16 @@ class Model {
       const state = this.step(first, this.zeroState());
       return { state, logits: this.logits(state) };
     }
-    return { state: this.zeroState(), logits: Float64Array.from(this.counts, (n) => Math.fround(Math.log(n))) };
+    const logits = Float64Array.from(this.counts, (n) => Math.fround(Math.log(n)));
+    if (this.unknown !== null) logits[this.unknown] = -Infinity;
+    return { state: this.zeroState(), logits };
+  }
+
+  /** A text that was typed, changed as the corpus was. */
+  clean(text) {
+    text = text.replace(/\r\n?/g, "\n");
+    if (this.lowercase) text = text.toLowerCase();
+    return this.normalize === "none" ? text : text.normalize(this.normalize);
   }
 
   /** The id of a character; undefined if it is not in the vocabulary. */
@@ -131,7 +141,7 @@ class Model {
 
 /** Probabilities from logits. A temperature of 0 leaves only the most likely. */
 function softmax(logits, temperature = 1) {
-  const top = Math.max(...logits);
+  const top = logits.reduce((a, b) => Math.max(a, b));
   const p = logits.map((z) => (temperature ? exp((z - top) / temperature) : z === top ? 1 : 0));
   const sum = p.reduce((a, b) => a + b, 0);
   return p.map((each) => each / sum);
@@ -141,7 +151,5 @@ function softmax(logits, temperature = 1) {
 function draw(p, random) {
   let left = random.next();
   for (let id = 0; id < p.length; id++) if ((left -= p[id]) < 0) return id;
-  return p.indexOf(Math.max(...p));
+  return p.indexOf(p.reduce((a, b) => Math.max(a, b)));
 }
-
-if (typeof module !== "undefined") module.exports = { Model, Random, exp, tanh, softmax, draw };

@@ -14,10 +14,14 @@ const place = { current: null };
 let tokens = []; // what was written: { id, character, bits, choices, element }
 let states = []; // before every 32nd token: { state, logits }
 let now = null; // after the last token
-let random = null, running = false, written = 0;
+let random = null, running = false, written = 0, pending = 0;
+
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u; // controls and the like, which would show nothing or turn the line
+const codePoint = (character) => `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
 function showName(character) {
-  return { "\n": "newline", " ": "space", "\t": "tab", "": "end of document" }[character] ?? character;
+  const name = { "\n": "newline", " ": "space", "\t": "tab", "": "end of document" }[character];
+  return name ?? (HIDDEN.test(character) ? codePoint(character) : character);
 }
 
 const percent = (p) => (p < 0.001 ? "< 0.1%" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)}%`);
@@ -26,12 +30,13 @@ const percent = (p) => (p < 0.001 ? "< 0.1%" : `${(100 * p).toFixed(p < 0.1 ? 1 
 function append(id, kind) {
   if (tokens.length % STATE_EVERY === 0) states.push(now);
   const p = softmax(now.logits);
-  const order = Array.from(p.keys()).sort((a, b) => p[b] - p[a] || a - b).slice(0, CHOICES);
+  const order = Array.from(p.keys()).filter((each) => p[each] > 0).sort((a, b) => p[b] - p[a] || a - b).slice(0, CHOICES);
   const choices = order.map((each) => ({ id: each, character: model.characters[each] ?? "", p: p[each] }));
   const character = model.characters[id] ?? ""; // the boundary ends a document
   const bits = -Math.log2(p[id]);
   const element = document.createElement("span");
-  element.textContent = character || "\n\n";
+  const hidden = HIDDEN.test(character) && !"\n\t\u200d".includes(character);
+  element.textContent = hidden ? codePoint(character) : character || "\n\n";
   element.className = `${kind} s${Math.min(Math.floor(bits / BITS_PER_SHADE), SHADES)}`;
   tokens.push({ id, character, bits, choices, element });
   list.append(element);
@@ -60,8 +65,9 @@ function restart() {
   list.replaceChildren();
   now = model.begin();
   random = new Random(Number($("seed").value) || 0);
+  showTemperature();
   const skipped = new Set();
-  for (const character of $("beginning").value.replace(/\r\n?/g, "\n")) {
+  for (const character of model.clean($("beginning").value)) {
     const id = model.idOf(character);
     if (id === undefined) skipped.add(character);
     else append(id, "typed");
@@ -84,7 +90,7 @@ function frame() {
     }
   }
   if (atBottom) list.scrollTop = list.scrollHeight;
-  if (running) requestAnimationFrame(frame);
+  if (running) pending = requestAnimationFrame(frame);
 }
 
 function run() {
@@ -92,7 +98,8 @@ function run() {
   running = true;
   $("pause").textContent = "Pause";
   $("status").textContent = "Generating";
-  requestAnimationFrame(frame);
+  cancelAnimationFrame(pending); // of a text that was being written
+  pending = requestAnimationFrame(frame);
 }
 
 function pause() {
@@ -112,18 +119,19 @@ function take(n, id) {
 // ---- alternatives
 
 function describe({ character, bits }) {
-  return `“${showName(character)}”: surprise ${bits.toFixed(1)} bits`;
+  const surprise = bits < Infinity ? `surprise ${bits.toFixed(1)} bits` : "not in the vocabulary";
+  return `“${showName(character)}”: ${surprise}`;
 }
 
 function showMenu(n) {
   const token = tokens[n];
   if (!token) return;
+  token.element.scrollIntoView({ block: "nearest" });
   const title = document.createElement("p");
   title.textContent = describe(token);
   const buttons = token.choices.map(({ id, character, p }, k) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.setAttribute("role", "menuitem");
     button.append(Object.assign(document.createElement("kbd"), { textContent: k + 1 }));
     button.append(` ${showName(character)} `);
     button.append(Object.assign(document.createElement("small"), { textContent: percent(p) }));
@@ -141,7 +149,12 @@ function showMenu(n) {
   mark(n);
 }
 
+function showTemperature() {
+  $("shown").textContent = Number($("temperature").value).toFixed(2);
+}
+
 function hideMenu() {
+  if (menu.contains(document.activeElement)) list.focus({ preventScroll: true });
   menu.hidden = true;
   mark(null);
 }
@@ -169,15 +182,15 @@ list.addEventListener("click", (event) => {
   showMenu(n);
 });
 list.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
   const last = tokens.length - 1, current = place.current ?? tokens.length;
   const to = { ArrowLeft: current - 1, ArrowRight: current + 1, Home: 0, End: last }[event.key];
-  if (to !== undefined) {
+  if (to !== undefined && last >= 0) {
     if (running) pause();
     showMenu(Math.max(0, Math.min(to, last)));
-    tokens[place.current]?.element.scrollIntoView({ block: "nearest" });
-    const { choices } = tokens[place.current] ?? { choices: [] };
-    const likeliest = choices.map(({ character, p }) => `${showName(character)} ${percent(p)}`).join(", ");
-    $("status").textContent = `${describe(tokens[place.current])}. Most likely: ${likeliest}`;
+    const { choices } = tokens[place.current];
+    const likely = choices.map(({ character, p }) => `${showName(character)} ${percent(p)}`).join(", ");
+    $("status").textContent = `${describe(tokens[place.current])}. Most likely: ${likely}`;
   } else if (event.key === "Escape") hideMenu();
   else if (event.key === " " || event.key === "Enter") running ? pause() : run();
   else if (place.current !== null && /^[1-5]$/.test(event.key)) {
@@ -195,7 +208,6 @@ $("form").addEventListener("submit", (event) => {
   restart();
 });
 $("pause").addEventListener("click", () => (running ? pause() : run()));
-$("temperature").addEventListener("input", () => {
-  $("shown").textContent = Number($("temperature").value).toFixed(2);
-});
+$("temperature").addEventListener("input", showTemperature);
+list.addEventListener("scroll", () => menu.hidden || document.activeElement === list || hideMenu());
 restart();

@@ -46,10 +46,10 @@ def make_page(run: Run, title: str, weights: Format = "int8", beginning: str = "
         "policy": policy,
         "title": html.escape(printable(title)),
         "about": html.escape(_describe(run)),
-        "beginning": html.escape(beginning),
+        "beginning": f"\n{html.escape(beginning)}",  # HTML drops the first newline in a <textarea>
         "style": style,
         "script": script,
-        "model": json.dumps(_describe_model(run.model, weights), separators=(",", ":")).translate(_ESCAPED),
+        "model": json.dumps(_describe_model(run, weights), separators=(",", ":")).translate(_ESCAPED),
     }
     page, (start, *rest) = "", read_asset("page.html").split("{")
     for part in rest:
@@ -58,7 +58,7 @@ def make_page(run: Run, title: str, weights: Format = "int8", beginning: str = "
     return start + page
 
 
-def rounding_loss(model: LanguageModel, weights: Format, seed: int = 0) -> float:
+def measure_rounding(model: LanguageModel, weights: Format, seed: int = 0) -> float:
     """Return what rounding the weights adds to the loss, in nats per character of a text that the model writes.
 
     That is the mean divergence of the rounded predictions from the exact ones (Kullback and Leibler, 1951), never
@@ -85,9 +85,9 @@ def rounding_loss(model: LanguageModel, weights: Format, seed: int = 0) -> float
     return total / _MEASURED_CHARS
 
 
-def _describe_model(model: LanguageModel, weights: Format) -> dict[str, Any]:
+def _describe_model(run: Run, weights: Format) -> dict[str, Any]:
     """Return what the script needs to compute the model, as JSON values."""
-    vocab, config = model.vocab, model.network.config
+    model, vocab, config, data = run.model, run.model.vocab, run.config.model, run.config.data
     return {
         "units": config.hidden_size,
         "layers": config.num_layers,
@@ -95,6 +95,8 @@ def _describe_model(model: LanguageModel, weights: Format) -> dict[str, Any]:
         "boundary": vocab.boundary_id,
         "unknown": vocab.unknown_id,
         "counts": vocab.counts.tolist(),
+        "lowercase": data.lowercase,  # of what is typed
+        "normalize": data.normalize,
         "params": _encode(model.network.params, weights),
     }
 

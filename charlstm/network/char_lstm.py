@@ -79,7 +79,9 @@ class CharLSTM:
     def copy(self) -> "CharLSTM":
         """Return a network with its own copy of the weights."""
         params = {name: param.copy() for name, param in self.params.items()}
-        return CharLSTM(self.config, params, boundary_id=self.boundary_id)
+        copy = CharLSTM(self.config, params, boundary_id=self.boundary_id)
+        copy.kernel = self.kernel
+        return copy
 
     @property
     def size(self) -> int:

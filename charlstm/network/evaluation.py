@@ -64,8 +64,7 @@ def adaptive_losses(network: CharLSTM, ids: Ids, progress: Callable[[int], None]
     evaluation (Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018). No loss
     depends on later characters. The network itself is not changed.
     """
-    network, kernel = network.copy(), network.kernel
-    network.kernel = kernel
+    network = network.copy()
     state, nats = network.zero_state(1), []
     for t in range(0, len(ids) - 1, _ADAPT_WINDOW):
         window = _window(ids, np.arange(t, min(t + _ADAPT_WINDOW, len(ids) - 1))[:, None])
@@ -75,7 +74,7 @@ def adaptive_losses(network: CharLSTM, ids: Ids, progress: Callable[[int], None]
         for name, param in network.params.items():
             param -= _ADAPT_RATE * grads[name]
         state = after
-        progress(t)
+        progress(min(t + _ADAPT_WINDOW, len(ids) - 1))
     return np.concatenate(nats)
 
 

@@ -167,7 +167,8 @@ class LanguageModel:
                 one; at least two characters in all that are not skipped. For a model trained on documents, each is
                 a document, or a corpus read as documents.
             exact: read the text in one stream, which is slow, instead of up to 64; see `evaluate`.
-            adapt: adapt the weights to the text while scoring it, in one stream; see `adaptive_losses`. The model is not changed.
+            adapt: adapt the weights to the text while scoring it, in one stream; see `adaptive_losses`. The model is
+                not changed.
             progress: called with the number of characters read so far.
 
         Raises:

@@ -61,6 +61,7 @@ def test_converted_run_can_be_trained_further(models, here, text_file):
         (("model.npz",), 2, "convert needs --output, the model file to write"),
         (("model.npz", "-o", "a.npz", "--half", "--int8"), 2, "--half and --int8 are mutually exclusive"),
         (("model.npz", "-o", "half-trained.npz"), 2, "half-trained.npz already exists; use --force to overwrite it"),
+        (("model.npz", "-o", "a.safetensors"), 2, "use charlstm export --to safetensors for a.safetensors"),
         (("none.npz", "-o", "a.npz"), 2, "none.npz: No such file or directory"),
         (("model.npz", "-o", "none/a.npz"), 2, "--output none/a.npz: directory "),
         (("text.txt", "-o", "a.npz"), 2, "convert takes a model file (.npz or .safetensors), not text.txt"),

@@ -1,10 +1,12 @@
 """`charlstm export`: the page that it writes, and invalid requests."""
 
 import dataclasses
+import os
 import re
+import subprocess
 
 import pytest
-from helpers import error_line
+from helpers import SMALL, error_line, train_fully
 from storage_helpers import train_until
 
 from charlstm import Run
@@ -27,8 +29,26 @@ def test_title_and_prime_appear_in_the_page(models, here):
     assert here("export", "-o", "page.html", "--title", "A & B", "--prime", "1\\n2", "--half").returncode == 0
     page = (models / "page.html").read_text(encoding="utf-8")
     assert "<h1>A &amp; B</h1>" in page
-    assert ">1\n2</textarea>" in page
+    assert ">\n1\n2</textarea>" in page
     assert '"type":"float16"' in page
+
+
+def test_prime_is_changed_as_the_corpus_was(tmp_path, here):
+    run, _ = train_fully(SMALL.replace(steps=2, lowercase=True))
+    run.save(tmp_path / "model.npz")
+    assert here("export", "-o", "page.html", "--prime", "TIMES").returncode == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "\ntimes</textarea>" in page
+    assert '"lowercase":true,"normalize":"none"' in page
+
+
+def test_page_can_be_written_to_standard_output_and_to_a_pipe(models, here):
+    assert here("export", "-o", "-").stdout.startswith("<!DOCTYPE html>")
+    os.mkfifo(models / "pipe")
+    reader = subprocess.Popen(["cat", "pipe"], cwd=models, stdout=subprocess.PIPE)
+    assert here("export", "-o", "pipe").returncode == 0
+    assert reader.communicate(timeout=60)[0].startswith(b"<!DOCTYPE html>")
+    assert (models / "pipe").is_fifo()
 
 
 def test_unfinished_run_can_be_exported(models, here):
@@ -41,9 +61,10 @@ def test_unfinished_run_can_be_exported(models, here):
     [
         ((), 2, "export needs --output, the file to write, such as model.html"),
         (("-o", "taken.html"), 2, "taken.html already exists; use --force to overwrite it"),
-        (("-o", "model.npz", "--force"), 2, "--output model.npz would overwrite the model; choose another file"),
+        (("-o", "model.npz", "--force"), 2, "--output model.npz would overwrite model.npz; choose another file"),
         (("-o", "."), 2, "--output . is a directory; name a file in it"),
         (("-o", "none/page.html"), 2, "--output none/page.html: directory "),
+        (("--prime", "\udcff", "-o", "page.html"), 2, "--prime: not UTF-8"),
         (("none.npz", "-o", "page.html"), 2, "none.npz: No such file or directory"),
         (("text.txt", "-o", "page.html"), 2, "export takes a model file (.npz), not text.txt"),
     ],

@@ -15,6 +15,7 @@ def models(tmp_path, trained: Run):
     train_until(3).save(tmp_path / "new.npz")
     (tmp_path / "corpus.txt").write_text(TEXT)
     (tmp_path / "other.txt").write_text("1 times 2 is 2.\n" * 30)
+    (tmp_path / "foreign.txt").write_text("ж" * 30, encoding="utf-8")
     return tmp_path
 
 
@@ -49,6 +50,11 @@ def test_curves_of_several_models_are_drawn(axis, models, here):
         (("report",), 2, "report needs --output, the HTML file to write, such as report.html"),
         (("report", "none.npz", "-o", "a.html"), 2, "none.npz: No such file or directory"),
         (("report", "model.npz", "none.txt", "-o", "a.html"), 2, "none.txt: No such file or directory"),
+        (("report", "-o", "model.npz", "--force"), 2, "--output model.npz would overwrite model.npz"),
+        (("report", "model.npz", "corpus.txt", "-o", "corpus.txt", "--force"), 2, "would overwrite corpus.txt"),
+        (("report", "corpus.txt", "model.npz", "-o", "a.html"), 2, "name one model, before the texts"),
+        (("report", "model.npz", "foreign.txt", "-o", "a.html"), 1, "none of the characters of the text are in the"),
+        (("plot", "model.npz", "-o", "model.npz", "--force"), 2, "--output model.npz would overwrite model.npz"),
         (("report", "model.npz", "-o", "corpus.txt"), 2, "corpus.txt already exists; use --force to overwrite it"),
         (("plot", "model.npz"), 2, "plot needs --output, the SVG file to write, such as curves.svg"),
         (("plot", "new.npz", "-o", "a.svg"), 1, "new.npz has no evaluations to plot"),
@@ -57,6 +63,6 @@ def test_curves_of_several_models_are_drawn(axis, models, here):
     ],
 )
 def test_invalid_report_and_plot_requests_are_refused(arguments, code, message, models, here):
-    before = sorted(models.iterdir())
+    before = {path: path.read_bytes() for path in models.iterdir()}
     assert message in error_line(here(*arguments), code)
-    assert sorted(models.iterdir()) == before
+    assert {path: path.read_bytes() for path in models.iterdir()} == before

@@ -12,7 +12,7 @@ import pytest
 from helpers import SMALL, begin
 
 from charlstm import LanguageModel, corpus_from_text, start
-from charlstm.export.page import make_page, rounding_loss
+from charlstm.export.page import make_page, measure_rounding
 
 HOSTILE = "</script><script>alert(1)</script>\"'&\u2028\u2029\u200f<!--"
 
@@ -77,15 +77,15 @@ def test_script_is_short_enough_to_read():
 
 @pytest.mark.parametrize(("weights", "largest"), [("float32", 0), ("float16", 1e-4), ("int8", 2e-3)])
 def test_rounding_loss_is_small_and_not_negative(weights, largest, trained):
-    assert 0 <= rounding_loss(trained.model, weights) <= largest + 1e-12
+    assert 0 <= measure_rounding(trained.model, weights) <= largest + 1e-12
 
 
-def test_outliers_increase_the_rounding_loss(trained):
+def test_outliers_increase_the_measure_rounding(trained):
     """A row with one huge weight rounds all others to zero."""
     model: LanguageModel = trained.model.copy()
     model.network.params["layer0.w_h"][:, 0] += 1000 * np.sign(model.network.params["layer0.w_h"][:, 0])
     model.network.params["w_out"][:, 0] = 0
-    assert rounding_loss(model, "int8") > rounding_loss(trained.model, "int8")
+    assert measure_rounding(model, "int8") > measure_rounding(trained.model, "int8")
 
 
 def test_page_supports_documents_and_unknown_characters(tmp_path):
@@ -93,4 +93,4 @@ def test_page_supports_documents_and_unknown_characters(tmp_path):
     run = begin(SMALL.replace(hidden_size=3, min_count=3, documents="line"), corpus)
     model = json.loads(embedded(make_page(run, "model")))
     assert model["boundary"] == len(model["characters"])
-    assert rounding_loss(run.model, "int8") >= 0
+    assert measure_rounding(run.model, "int8") >= 0

@@ -1,5 +1,6 @@
 """The report and the curves as files: valid, self-contained, and safe whatever the checkpoint and the text hold."""
 
+import dataclasses
 import itertools
 import re
 import xml.etree.ElementTree as ElementTree
@@ -85,12 +86,51 @@ def test_curves_are_valid_svg_and_fall_with_the_loss(axis, trained):
 def test_names_are_escaped_and_do_not_overlap(trained):
     svg = draw_curves({f"<{k}> &": trained.history for k in range(5)}, baselines={"6-gram": 1.5, "xz": 1.51})
     root = ElementTree.fromstring(svg)
-    labels = [each for each in root.iter() if each.get("x") == "596"]
+    labels = [each for each in root.iter() if each.get("x") == "608"]
     heights = sorted(float(each.get("y", "")) for each in labels)
     assert {"<0> &", "<4> &", "6-gram"} <= {each.text for each in labels}
     assert all(below - above >= 13.9 for above, below in itertools.pairwise(heights))
 
+    assert heights[-1] < 400
 
-@pytest.mark.parametrize("history", [[], None])
-def test_curves_of_runs_without_losses_are_empty(history, trained):
-    ElementTree.fromstring(draw_curves({"a": trained.history[:1] if history is None else history}))
+
+def test_many_labels_stay_inside_the_picture(trained):
+    svg = draw_curves({f"a run with a long name {k}": trained.history for k in range(20)})
+    labels = [each for each in ElementTree.fromstring(svg).iter() if each.get("x") == "608"]
+    assert len(labels) == 20
+    assert all(-5 < float(each.get("y", "")) < 400 for each in labels)
+    assert all(len(each.text or "") <= 16 for each in labels)
+
+
+def test_run_without_validation_is_labelled_at_its_training_curve(trained):
+    history = [dataclasses.replace(entry, val_loss=None) for entry in trained.history]
+    svg = draw_curves({"a": history, "b": trained.history})
+    assert ">a</text>" in svg
+
+
+@pytest.mark.parametrize("losses", [[], [None], [float("inf")], [1.7e308]])
+def test_curves_of_runs_without_losses_are_empty(losses, trained):
+    history = [dataclasses.replace(trained.history[0], val_loss=loss, train_loss=loss) for loss in losses]
+    svg = draw_curves({"a": history})
+    ElementTree.fromstring(svg)
+    assert 'class="validation"' not in svg
+
+
+@pytest.mark.parametrize("loss", [0.0, 1e-300, 1e5, 1e16])
+@pytest.mark.parametrize("epoch", [0.0, 5e-324, 1e300])
+def test_curves_of_any_numbers_are_drawn(loss, epoch, trained):
+    history = [dataclasses.replace(trained.history[0], val_loss=loss, train_loss=2 * loss, epoch=epoch)] * 2
+    svg = draw_curves({"a": history}, "epoch")
+    ElementTree.fromstring(svg)
+    assert "nan" not in svg
+
+
+def test_spaces_of_other_scripts_are_shown_as_they_are(trained):
+    page = make_report(trained, "model", "1 times\u30002 is\u00a02.\n" * 30)
+    assert "\\u3000" not in page
+
+
+def test_meanings_of_settings_are_whole_sentences(trained):
+    page = make_report(trained, "model")
+    assert "such as &#x27;*</td>" not in page
+    assert "<td>Momentum for SGD; 0.9 is typical</td>" in page

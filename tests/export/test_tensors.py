@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from storage_helpers import train_until
 
 from charlstm import CharlstmError, UsageError, corpus_from_text
-from charlstm.export.tensors import load_tensors, save_tensors
+from charlstm.export.tensors import encode_tensors, load_tensors
 
 
 @pytest.fixture
 def saved(trained, tmp_path):
-    save_tensors(trained, tmp_path / "m.safetensors")
+    (tmp_path / "m.safetensors").write_bytes(encode_tensors(trained))
     return tmp_path / "m.safetensors"
 
 
@@ -38,21 +38,21 @@ def documents_run():
 def test_checkpoint_round_trips_byte_for_byte(make, tmp_path):
     run = make()[0]
     run.save(tmp_path / "before.npz")
-    save_tensors(run, tmp_path / "m.safetensors")
+    (tmp_path / "m.safetensors").write_bytes(encode_tensors(run))
     load_tensors(tmp_path / "m.safetensors").save(tmp_path / "after.npz")
     assert (tmp_path / "after.npz").read_bytes() == (tmp_path / "before.npz").read_bytes()
 
 
 def test_documents_and_unknown_characters_round_trip(tmp_path):
     run = documents_run()
-    save_tensors(run, tmp_path / "m.safetensors")
+    (tmp_path / "m.safetensors").write_bytes(encode_tensors(run))
     back = load_tensors(tmp_path / "m.safetensors")
     assert back.model.vocab == run.model.vocab
     assert back.model.generate(length=30, seed=1) == run.model.generate(length=30, seed=1)
 
 
 def test_unfinished_run_is_stored_without_its_training_state(tmp_path):
-    save_tensors(train_until(12), tmp_path / "m.safetensors")
+    (tmp_path / "m.safetensors").write_bytes(encode_tensors(train_until(12)))
     assert load_tensors(tmp_path / "m.safetensors").training is None
 
 
@@ -62,16 +62,28 @@ def test_pytorch_biases_are_summed(saved, trained):
     np.testing.assert_array_equal(bias, trained.model.network.params["layer0.b"] + np.float32(0.5))
 
 
+def changed(**values):
+    """Return a change of what the metadata hold besides the weights."""
+
+    def change_rest(metadata):
+        metadata["charlstm"] = json.dumps(json.loads(metadata["charlstm"]) | values)
+
+    return change_rest
+
+
 DAMAGE = {
     "no metadata": (lambda m: m.clear(), lambda t: None),
-    "no header": (lambda m: m.pop("charlstm"), lambda t: None),
-    "vocabulary of strings": (lambda m: m.update(vocab='["a"]'), lambda t: None),
-    "vocabulary out of range": (lambda m: m.update(vocab="[-1]"), lambda t: None),
-    "vocabulary too short": (lambda m: m.update(vocab="[65]"), lambda t: None),
-    "deep vocabulary": (lambda m: m.update(vocab="[" * 100_000), lambda t: None),
-    "counts of another length": (lambda m: m.update(counts="[1]"), lambda t: None),
+    "no JSON": (lambda m: m.update(charlstm="{"), lambda t: None),
+    "deep JSON": (lambda m: m.update(charlstm="[" * 100_000), lambda t: None),
+    "no header": (changed(header=None), lambda t: None),
+    "vocabulary of strings": (changed(vocab=["a"]), lambda t: None),
+    "vocabulary out of range": (changed(vocab=[-1]), lambda t: None),
+    "vocabulary too short": (changed(vocab=[65]), lambda t: None),
+    "counts of another length": (changed(counts=[1]), lambda t: None),
     "no weights": (lambda m: None, lambda t: t.clear()),
     "a tensor too many": (lambda m: None, lambda t: t.update(more=np.zeros(3, np.float32))),
+    "a tensor with a long name": (lambda m: None, lambda t: t.update({"x" * 70_000: np.zeros(3, np.float32)})),
+    "a tensor with the name of a member": (lambda m: None, lambda t: t.update({"vocab": np.zeros(3, np.float32)})),
     "a tensor missing": (lambda m: None, lambda t: t.pop("lstm.weight_hh_l0")),
     "another shape": (lambda m: None, lambda t: t.update({"out.weight": np.zeros((2, 2), np.float32)})),
     "a scalar": (lambda m: None, lambda t: t.update({"lstm.weight_hh_l0": np.zeros((), np.float32)})),
@@ -100,7 +112,7 @@ def test_any_other_file_is_refused(data, tmp_path_factory):
 @given(at=st.integers(0, 3000), value=st.integers(0, 255))
 def test_corrupted_byte_raises_only_charlstm_errors(at, value, trained, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "changed.safetensors"
-    save_tensors(trained, path)
+    path.write_bytes(encode_tensors(trained))
     data = bytearray(path.read_bytes())
     data[at] = value
     path.write_bytes(data)
@@ -110,9 +122,16 @@ def test_corrupted_byte_raises_only_charlstm_errors(at, value, trained, tmp_path
         assert "\n" not in str(error)
 
 
-def test_missing_file_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match=r"none\.safetensors: No such file"):
-        load_tensors(tmp_path / "none.safetensors")
+def test_same_run_gives_the_same_bytes(trained):
+    assert len({encode_tensors(trained) for _ in range(8)}) == 1
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory"])
+def test_file_that_cannot_be_opened_is_a_usage_error(kind, tmp_path):
+    path = tmp_path if kind == "directory" else tmp_path / "m.safetensors"
+    with pytest.raises(UsageError) as caught:
+        load_tensors(path)
+    assert str(caught.value).count(str(path)) == 1
 
 
 def test_missing_package_is_named(saved, trained, monkeypatch):
@@ -120,11 +139,11 @@ def test_missing_package_is_named(saved, trained, monkeypatch):
     with pytest.raises(UsageError, match="pip install safetensors"):
         load_tensors(saved)
     with pytest.raises(UsageError, match="pip install safetensors"):
-        save_tensors(trained, saved)
+        saved.write_bytes(encode_tensors(trained))
 
 
 def test_metadata_holds_the_settings_and_the_history(saved, trained):
     with safetensors.safe_open(saved, "np") as file:
-        header = json.loads(file.metadata()["charlstm"])
+        header = json.loads(file.metadata()["charlstm"])["header"]
     assert header["config"] == trained.config.sections()
     assert len(header["history"]) == len(trained.history)

@@ -5,7 +5,6 @@ import pytest
 from helpers import TEXT
 
 from charlstm.export.units import FEATURES, find_trackers, record_activations
-from charlstm.network.dispatch import make_stepper
 
 CASES = {
     "position in the line": ("ab\nc", [1, 2, 0, 1]),
@@ -78,10 +77,17 @@ def test_constant_units_are_never_selected(rng):
 
 def test_activations_match_single_steps(trained):
     model, text = trained.model, TEXT[:600]
+    H, params = model.network.config.hidden_size, model.network.params
     found = record_activations(model, model.vocab.encode(text))
-    stepper, state = make_stepper(model.network), model.read().state
+    state, closed, opened = model.read().state, np.zeros((3, H)), np.zeros((3, H))
+    h, c = state.h[0, 0], state.c[0, 0]
     for n, id in enumerate(model.vocab.encode(text)):
-        _, state = stepper.step(np.array([id]), state)
-        np.testing.assert_allclose(found.cells[n], np.tanh(state.c[0, 0]), atol=1e-4)
-    assert found.closed.shape == found.open.shape == (1, 3, model.network.config.hidden_size)
-    assert ((found.closed + found.open) <= 1).all()
+        z = params["layer0.w_x"][:, id] + params["layer0.w_h"] @ h + params["layer0.b"]
+        g, (i, f, o) = np.tanh(z[:H]), 1 / (1 + np.exp(-z[H:].reshape(3, H)))
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        closed += np.array([i, f, o]) < 0.1
+        opened += np.array([i, f, o]) > 0.9
+        np.testing.assert_allclose(found.cells[n], np.tanh(c), atol=1e-4)
+    np.testing.assert_allclose(found.closed[0], closed / len(text), atol=0.01)
+    np.testing.assert_allclose(found.open[0], opened / len(text), atol=0.01)

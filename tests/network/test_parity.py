@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT, SMALL, TEXT, train_fully
 
 from charlstm.config.settings import ModelConfig, TrainConfig
-from charlstm.export.tensors import save_tensors
+from charlstm.export.tensors import encode_tensors
 from charlstm.network.char_lstm import State, init_network
 from charlstm.network.dispatch import make_stepper
 from charlstm.optim import Optimizer, clip_by_global_norm
@@ -147,7 +147,7 @@ def test_ten_clipped_updates_match_pytorch(kernel, dtype, tolerance, name, rng):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_module_in_the_docs_computes_the_same_logits(layers, tmp_path):
     run, _ = train_fully(SMALL.replace(num_layers=layers, steps=20))
-    save_tensors(run, tmp_path / "m.safetensors")
+    (tmp_path / "m.safetensors").write_bytes(encode_tensors(run))
     code = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     names: dict[str, Any] = {}
     exec(compile(code, "docs/sharing.md", "exec"), names)
