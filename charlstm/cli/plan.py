@@ -21,6 +21,7 @@ from charlstm.training.advice import (
     suggest_documents,
 )
 from charlstm.training.loop import batches_for, total_steps_of
+from charlstm.training.transfer import suggest_base
 
 _LINE_ENDINGS = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
 _SHOWN_RARE = 20
@@ -37,7 +38,11 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
         **_describe(corpus, dataset),
         "model_vocabulary": len(dataset.vocab.code_points),
         "settings": settings,
-        "suggestions": [*suggest_data_settings(config, dataset.vocab), *suggest_documents(corpus)],
+        "suggestions": [
+            *suggest_data_settings(config, dataset.vocab),
+            *suggest_documents(corpus),
+            *suggest_base(dataset),
+        ],
         **_estimate_cost(dataset, config),
     }
     if json:

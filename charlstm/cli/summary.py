@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from charlstm.arrays import Ids
-from charlstm.cli.output import Display, bits, format_bits, format_settings
+from charlstm.cli.display import Display
+from charlstm.cli.output import bits, format_bits, format_settings
 from charlstm.config.settings import Config
 from charlstm.errors import CharlstmError, quote
 from charlstm.storage.run import Run

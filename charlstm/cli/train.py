@@ -1,31 +1,27 @@
 """`charlstm train`: the run, the signals that stop it, and the file that holds it."""
 
-import dataclasses
-import itertools
 import os
 import shlex
 import time
-import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
-import charlstm
+from charlstm.cli.display import Display, SpikeDetector
 from charlstm.cli.inputs import prepare_kernel, read_texts
 from charlstm.cli.mpi import report_death
 from charlstm.cli.options import More
-from charlstm.cli.output import Display, Log, SpikeDetector, say
+from charlstm.cli.output import Log, say, warnings_to
 from charlstm.cli.requests import TrainRequest, is_model
 from charlstm.cli.resources import check_resources
-from charlstm.cli.signals import StoppedError, as_exits, collected
+from charlstm.cli.signals import as_exits, collected
 from charlstm.cli.summary import conclude, describe_base, finish, introduce
+from charlstm.cli.train_ranks import announcing, check_alike, compare_corpora, follow, reports
 from charlstm.config.settings import LIMITS, Config
 from charlstm.errors import UsageError
-from charlstm.network.char_lstm import CharLSTM
 from charlstm.network.ranks import Ranks
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import remove_stale, temporary_path
@@ -34,7 +30,6 @@ from charlstm.storage.ids_file import discard
 from charlstm.storage.lock import locked
 from charlstm.storage.run import Run
 from charlstm.text.corpus import Dataset, Fingerprint
-from charlstm.text.sources import expand
 from charlstm.training.advice import advise, measure_speed
 from charlstm.training.loop import (
     Report,
@@ -45,9 +40,8 @@ from charlstm.training.loop import (
     is_out_of_patience,
     is_over,
     new_run,
-    train,
 )
-from charlstm.training.transfer import size_of
+from charlstm.training.transfer import size_of, suggest_base
 
 _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
@@ -69,10 +63,10 @@ def run_training(
     """
     with as_exits():
         if ranks is not None:
-            _check_alike(request, values, flags, ranks)
+            check_alike(request, values, flags, ranks)
             if ranks.rank:
-                return _follow(request, ranks)
-        with _announcing(ranks) as announce:
+                return follow(request, ranks)
+        with announcing(ranks) as announce:
             return _lead(request, values, flags, ranks, announce)
 
 
@@ -116,13 +110,13 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log, r
         return 0
     assert run.dataset is not None
     if ranks:
-        _compare_corpora(run, ranks)
+        compare_corpora(run, ranks)
         display.say(f"Training on {ranks.size} ranks, {ranks.on_machine} of them on this machine")
     baselines = introduce(display, run, run.dataset, chosen)
     display.compare_with(baselines)
     if request.resume:
         display.say(f"Resuming at step {run.training.step:,}")
-    with collected() as received, _warnings_to(display.say), _resume_hint(request, ranks):
+    with collected() as received, warnings_to(display.say), _resume_hint(request, ranks):
         try:
             _train(run, request.output, display, log, received, ranks)
         finally:
@@ -138,99 +132,6 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log, r
     display.say(f"Stopped after step {run.training.step:,} and saved to {request.output}. To resume:")
     display.say(f"    {_resume_command(request, ranks)}")
     return 128 + received[0]
-
-
-# ---- several ranks
-
-
-def _check_alike(
-    request: TrainRequest, values: Mapping[str, Any] | None, flags: Mapping[str, Any], ranks: Ranks
-) -> None:
-    """Check that all ranks have the same version, arguments and settings, and texts that all of them can read."""
-    given = {**dataclasses.asdict(request), **(values or {}), **flags}
-    ranks.compare({"charlstm": charlstm.__version__, **{name: str(value) for name, value in given.items()}})
-    for path in expand(request.corpus):
-        is_stored = os.path.isfile(path) or os.path.isdir(path)
-        if path == "-" or (os.path.exists(path) and not is_stored):
-            what = "standard input (-)" if path == "-" else f"data from {path}"
-            raise UsageError(f"under mpiexec, {what} reaches only one rank; use a file that all ranks can read")
-
-
-@contextmanager
-def _announcing(ranks: Ranks | None) -> Iterator[Callable[[Run, Fingerprint], None]]:
-    """Yield a function that sends a run to the other ranks. If an error occurs first, send the error instead."""
-    announced = ranks is None
-
-    def announce(run: Run, corpus: Fingerprint) -> None:
-        nonlocal announced
-        if not announced and ranks:
-            announced = True
-            ranks.announce((dataclasses.replace(run, dataset=None), corpus))
-
-    try:
-        yield announce
-    except BaseException as error:
-        if not announced and ranks:
-            ranks.announce(error)
-        raise
-
-
-def _follow(request: TrainRequest, ranks: Ranks) -> int:
-    """Train as one of the ranks that neither print nor write; return the exit code."""
-    run = _receive_run(request, ranks)
-    if run.training is None:
-        return 0
-    with collected() as received, _warnings_to(lambda line: None):
-        for _ in _reports(run, received, ranks):
-            pass
-        ranks.gather("saved")
-    return 128 + received[0] if run.training else 0
-
-
-def _receive_run(request: TrainRequest, ranks: Ranks) -> Run:
-    """Return the run that rank 0 announces, with the corpus as this rank reads it."""
-    run: Run
-    run, started_with = ranks.receive()
-    if run.training is None:
-        return run
-    reading = run.config.data.reading
-    try:
-        corpus = read_texts(request.corpus, reading, output=request.output, may_write=False, quiet=True)
-    except StoppedError as stopped:
-        ranks.compare(stopped)  # rank 0 waits for this, then removes its files
-        raise
-    run.fingerprint = corpus.fingerprint
-    _compare_corpora(run, ranks)
-    run.fingerprint = started_with  # it may have been another corpus, with --force
-    run.use_corpus(corpus, force=request.force)
-    return run
-
-
-def _compare_corpora(run: Run, ranks: Ranks) -> None:
-    corpus = run.fingerprint
-    ranks.compare({"a corpus of": f"{corpus.chars:,} characters (SHA-256 {corpus.sha256[:8]}...)"})
-
-
-def _reports(run: Run, received: list[int], ranks: Ranks | None) -> Iterator[Report]:
-    """Yield the reports of a run until its end, or until a signal, which stops all ranks after the same step."""
-    for report in train(run, ranks=ranks):
-        yield report
-        if report.evaluation and ranks:
-            assert run.training is not None
-            _compare_weights(run.training.network, ranks)
-        signals = ranks.gather(received[:1]) if ranks else [received[:1]]
-        if any(signals) and report.progress < 1:
-            received += itertools.chain(*signals)
-            return
-
-
-def _compare_weights(network: CharLSTM, ranks: Ranks) -> None:
-    """Check that all ranks still have the same weights, which drift apart if processors round differently."""
-    checksum = 0
-    for param in network.params.values():
-        checksum = zlib.crc32(param.data, checksum)
-    advice = "processors that differ may round differently; use machines of the same kind"
-    ranks.compare({"weights with checksum": f"{checksum:08x}"}, advice)
 
 
 def _resume_hint(request: TrainRequest, ranks: Ranks | None) -> AbstractContextManager[None]:
@@ -257,10 +158,10 @@ def _start(
         config, flags = config.replace(**size), {**flags, **size}
     data = config.data
     dataset = read_texts(request.corpus, data.reading, output=request.output, quiet=request.quiet).prepare(data)
-    if model is not None and not request.quiet:
-        say(describe_base(request.init_from or "", model.vocab, dataset.vocab))
+    if not request.quiet:
+        _say_base(request, model, dataset, {**(values or {}), **flags})
     chosen: Mapping[str, Any] = {}
-    with _warnings_to((lambda line: None) if request.quiet else say):
+    with warnings_to((lambda line: None) if request.quiet else say):
         kernel = _prepare_kernel(config, request)
         if values is None:
             chosen = _advise(dataset, {**flags, "kernel": kernel}, ranks)
@@ -269,6 +170,15 @@ def _start(
     if ranks:
         check_streams(config, batches_for(config, dataset), ranks)
     return new_run(config, dataset, model, request.init_from or ""), chosen
+
+
+def _say_base(request: TrainRequest, model: LanguageModel | None, dataset: Dataset, given: Mapping[str, Any]) -> None:
+    """Describe the model that the run starts from; without one, suggest the bundled model where it helps."""
+    if model is not None:
+        say(describe_base(request.init_from or "", model.vocab, dataset.vocab))
+    elif not given.keys() & {"hidden_size", "num_layers"}:
+        for suggestion in suggest_base(dataset):
+            say(suggestion)
 
 
 def _advise(dataset: Dataset, given: Mapping[str, Any], ranks: Ranks | None) -> dict[str, Any]:
@@ -341,7 +251,7 @@ def _train(run: Run, out: str, display: Display, log: Log, received: list[int], 
     chars = batches_for(run.config, run.dataset).chars_after(run.training.step)
     since = (chars, run.training.elapsed_s)  # the previous evaluation
     skipped, spikes = 0, SpikeDetector()
-    for report in _reports(run, received, ranks):
+    for report in reports(run, received, ranks):
         skipped += report.skipped
         spikes.read(report)
         if report.rolled_back:
@@ -389,15 +299,6 @@ def _stream(model: LanguageModel, seed: tuple[int, int]) -> Iterator[str]:
         if model.vocab.boundary_id is None:
             return
         yield "\n"
-
-
-@contextmanager
-def _warnings_to(say: Callable[[str], None]) -> Iterator[None]:
-    """Pass warnings to `say`, one line each."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: say(str(message))
-        yield
 
 
 def _check_paths(request: TrainRequest) -> None:

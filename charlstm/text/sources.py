@@ -113,9 +113,8 @@ def _open(argument: str, listing: Listing) -> Iterator[Source]:
     elif argument.startswith("@") and not os.path.exists(argument):
         known = find_bundled("data", ".txt")
         if argument in bundled_models():
-            raise UsageError(
-                f"{argument} is a model, not a text; `charlstm train --init-from {argument}` starts from it"
-            )
+            start = f"charlstm train CORPUS --init-from {argument}"
+            raise UsageError(f"{argument} is a model, not a corpus; to start from it, use {start}")
         if argument[1:] not in known:
             names = ", ".join("@" + name for name in known)
             raise UsageError(f"{argument}: no such bundled corpus; choose from {names}")

@@ -156,7 +156,7 @@ def test_ctrl_c_while_another_rank_reads_its_text_leaves_no_files(text_file, tmp
     program = f"""if True:
         import os, sys, time
         from pathlib import Path
-        from charlstm.cli import main, train
+        from charlstm.cli import main, train_ranks
         from charlstm.text import spool
         spool._IN_MEMORY = 1000
 
@@ -165,7 +165,7 @@ def test_ctrl_c_while_another_rank_reads_its_text_leaves_no_files(text_file, tmp
             time.sleep(60)
 
         if os.environ["PMI_RANK"] == "1":
-            train.read_texts = read_slowly
+            train_ranks.read_texts = read_slowly
         sys.argv = {["charlstm", "train", "corpus.txt", *map(str, SHORT), "-q"]}
         main()
     """

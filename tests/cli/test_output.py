@@ -11,7 +11,8 @@ import pytest
 from helpers import begin
 
 from charlstm import CharlstmError, Config, Evaluation, Report
-from charlstm.cli.output import Display, Log, SpikeDetector, as_json, format_bits, format_settings, say, sparkline
+from charlstm.cli.display import Display, SpikeDetector, sparkline
+from charlstm.cli.output import Log, as_json, format_bits, format_settings, say
 from charlstm.cli.summary import conclude
 from charlstm.errors import UsageError
 
