@@ -89,7 +89,7 @@ def compare_vocabularies(old: Vocab, new: Vocab) -> Shared:
 def suggest_base(dataset: Dataset) -> list[str]:
     """Return the suggestion to start from the bundled model, if a corpus is short and the model predicts it well."""
     ids = dataset.train_ids
-    if not 0 < len(ids) < _SHORT_CHARS:
+    if not _PIECES * _PIECE_CHARS <= len(ids) < _SHORT_CHARS:
         return []
     try:
         model = load(ENGLISH)
