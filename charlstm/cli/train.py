@@ -164,7 +164,7 @@ def _start(
     with warnings_to((lambda line: None) if request.quiet else say):
         kernel = _prepare_kernel(config, request)
         if values is None:
-            chosen = _advise(dataset, {**flags, "kernel": kernel}, ranks)
+            chosen = _advise(dataset, {**flags, "kernel": kernel}, ranks, pretrained=model is not None)
     config = config.replace(kernel=kernel, **chosen)
     check_resources(config, dataset, request.output, ranks)
     if ranks:
@@ -181,16 +181,16 @@ def _say_base(request: TrainRequest, model: LanguageModel | None, dataset: Datas
             say(suggestion)
 
 
-def _advise(dataset: Dataset, given: Mapping[str, Any], ranks: Ranks | None) -> dict[str, Any]:
+def _advise(dataset: Dataset, given: Mapping[str, Any], ranks: Ranks | None, *, pretrained: bool) -> dict[str, Any]:
     """Return the settings that suit the corpus."""
     if ranks is None:
-        return advise(dataset, given)
+        return advise(dataset, given, pretrained=pretrained)
     cores = ranks.cores
 
     def measure_rank(config: Config, dataset: Dataset) -> float:
         return measure_speed(config.replace(threads=min(config.train.threads or cores, cores)), dataset)
 
-    return advise(dataset, given, measure_rank, ranks.size)
+    return advise(dataset, given, measure_rank, ranks.size, pretrained=pretrained)
 
 
 def _resume(

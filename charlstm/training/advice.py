@@ -40,7 +40,12 @@ _CLOSE = 0.03  # fraction of a loss within which another is about as high
 
 
 def advise(
-    dataset: Dataset, given: Mapping[str, Any], speed: Callable[[Config, Dataset], float] | None = None, ranks: int = 1
+    dataset: Dataset,
+    given: Mapping[str, Any],
+    speed: Callable[[Config, Dataset], float] | None = None,
+    ranks: int = 1,
+    *,
+    pretrained: bool = False,
 ) -> dict[str, Any]:
     """Return the settings that suit a corpus and the length of a run, without those that are given.
 
@@ -57,6 +62,7 @@ def advise(
         given: settings that are fixed, including the limit of the run.
         speed: of a model on one rank, in characters per second; by default `measure_speed`.
         ranks: the number of ranks that train.
+        pretrained: whether the run starts from the weights of another model, whose size is given.
     """
     config = Config().replace(**given)
     chars = max(len(dataset.train_ids), 1)
@@ -74,7 +80,7 @@ def advise(
         to_read *= (_REFERENCE.model.hidden_size / width) ** SLOWDOWN
     elif config.train.epochs is None:
         to_read = float((config.train.steps or 0) * _window(width, given, ranks))
-    recipe = _recipe(config, width, to_read / chars, chars)
+    recipe = _recipe(config, width, to_read / chars, chars, pretrained)
     recipe["batch_size"] *= ranks
     if "batch_size" not in given:
         recipe["learning_rate"] = round(recipe["learning_rate"] * math.sqrt(ranks), 4)
@@ -101,20 +107,25 @@ def _window(width: float, given: Mapping[str, Any], ranks: int) -> int:
     return window
 
 
-def _recipe(config: Config, width: float, passes: float, chars: int) -> dict[str, Any]:
+def _recipe(config: Config, width: float, passes: float, chars: int, pretrained: bool) -> dict[str, Any]:
     """Return the settings for a model of about some width, and a number of passes over a text.
 
     The more often the text is read, and the more weights there are for each of its characters, the sooner a model
-    learns it by heart, and the more regularisation pays off; docs/learning.md has the measurements.
+    learns it by heart, and the more regularisation pays off; docs/learning.md has the measurements. Pretrained weights
+    need half the DropConnect, which disturbs what they know, and the lower a rate, the more often the text is read.
     """
     weights = 4 * width**2 * config.model.num_layers  # recurrent ones
     overfitting = max(math.log2(passes * weights / chars), 0.0)
     train, (B, T) = config.train, _streams(width)
     adams_rate = 0.04 * (_REFERENCE.model.hidden_size / width) ** 0.7
+    dropconnect = 0.06 * overfitting
+    if pretrained:
+        adams_rate *= min(max(2 ** (0.75 * (3.6 - overfitting)), 0.1), 1.0)
+        dropconnect /= 2
     return {
         "hidden_size": COMPILED_MULTIPLE * round(width / COMPILED_MULTIPLE),
         "dropout": round(min(max(0.1 * (overfitting - 5), 0.0), 0.3), 3),
-        "dropconnect": round(min(0.06 * overfitting, 0.5), 3),
+        "dropconnect": round(min(dropconnect, 0.5), 3),
         "batch_size": B,
         "seq_len": T,
         "learning_rate": round(_SGD_RATE * (1 - train.momentum) if train.optimizer == "sgd" else adams_rate, 4),

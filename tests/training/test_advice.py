@@ -50,6 +50,18 @@ def test_corpus_read_more_often_gets_more_regularization():
     assert of_long["dropconnect"] < of_short["dropconnect"]
 
 
+def test_pretrained_weights_get_a_lower_rate_and_less_dropconnect_the_more_often_the_corpus_is_read():
+    dataset = dataset_of(TEXT * 40)
+    rates = []
+    for epochs in (0.1, 4, 12, 400):
+        given = {"epochs": epochs, "hidden_size": 512, "num_layers": 1}
+        fresh, pretrained = advise(dataset, given), advise(dataset, given, pretrained=True)
+        assert pretrained["dropconnect"] == pytest.approx(fresh["dropconnect"] / 2, abs=0.06)
+        rates.append(pretrained["learning_rate"] / fresh["learning_rate"])
+    assert rates == sorted(rates, reverse=True)
+    assert (rates[0], rates[-1]) == (1, pytest.approx(0.1, rel=0.02))
+
+
 def test_given_settings_are_not_advised():
     given = {"time": 60.0, "hidden_size": 100, "dropout": 0.1}
     advice = advise(dataset_of(TEXT), given, constant_speed)
