@@ -10,8 +10,8 @@ help:  ## show this menu
 
 setup: .venv/dev  ## create .venv with charlstm and the development tools
 
-demo: .venv/runtime  ## install, train on the bundled posts, and print a sample
-	$(BIN)/charlstm train @tweets -c tweets -o tweets.npz --force
+demo: .venv/runtime  ## install, train on the bundled posts, starting from @english, and print a sample
+	$(BIN)/charlstm train @tweets --init-from @english --time 90s -o tweets.npz --force
 	@printf '\n--- a sample (charlstm sample tweets.npz -n 1000):\n'
 	@$(BIN)/charlstm sample tweets.npz -n 1000
 	@echo

@@ -122,6 +122,7 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
     charlstm train letters/ --include '*.md' --include '*.txt'
     charlstm train posts.csv --field text --strip-urls
     charlstm train @tweets -c tweets -o tweets.npz
+    charlstm train corpus.txt --init-from @english
     charlstm train corpus.txt --resume
     mpiexec -n 8 charlstm train corpus.txt
     """

@@ -85,8 +85,8 @@ class TrainRequest:
     init_from: str | None = setting(
         None,
         name(),
-        "Start from the weights of this model instead of random ones. It determines the size; the corpus determines "
-        "the vocabulary.",
+        "Start from the weights of this model instead of random ones: a file, or @english, the bundled model. It "
+        "determines the size; the corpus determines the vocabulary.",
         group="Model",
     )
     force: bool = switch(
