@@ -8,6 +8,7 @@ text once.
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -42,9 +43,15 @@ QUALITY = {"invented": ".1%", "copied": ".1%"}  # of samples, as in sample_quali
 
 
 def run_once(
-    path: str, preset: str, changes: list[str], first: float, seed: int, words: str | None = None
+    path: str,
+    preset: str,
+    changes: list[str],
+    first: float,
+    seed: int,
+    words: str | None = None,
+    keep: str | None = None,
 ) -> dict[str, Any]:
-    """Train once; return the results, and if there is a list of words, the quality of samples."""
+    """Train once; return the results, and if there is a list of words, the samples' quality. Store the model."""
     corpus = read_corpus(path)
     corpus = replace(corpus, ids=corpus.ids[: int(len(corpus.ids) * first)])
     config = {"advised": None, "defaults": Config()}.get(preset, preset)
@@ -58,6 +65,8 @@ def run_once(
     seconds = time.perf_counter() - started
     assert run.best is not None
     assert run.dataset is not None
+    if keep:
+        run.save(keep)
     quality = {}
     if words:
         judge = Judge(corpus.vocab.decode(run.dataset.train_ids, "\n"), read_words(words))
@@ -87,6 +96,12 @@ def run_all(tasks: list[tuple[Any, ...]], at_once: int) -> Iterator[dict[str, An
         yield from pool.map(run, tasks)
 
 
+def name_model(folder: str, corpus: str, preset: str, variant: str, seed: int) -> str:
+    """Return the path of a model in a folder."""
+    row = re.sub("[^A-Za-z0-9.]+", "-", " ".join([Path(corpus).stem, Path(preset).stem, variant]).strip())
+    return str(Path(folder) / f"{row}-{seed}.npz")
+
+
 def draw(losses: dict[str, list[list[tuple[float, float]]]], target: str) -> None:
     """Draw the validation loss against wall time, one line per run, one colour per row of the table."""
     from matplotlib import pyplot as plt
@@ -112,6 +127,7 @@ def draw(losses: dict[str, list[list[tuple[float, float]]]], target: str) -> Non
 @click.option("--first", default=1.0, help="Use only this fraction of each text, from its start.")
 @click.option("--at-once", default=1, help="Runs at the same time; for more than one, set threads=1.")
 @click.option("--words", help="Also measure samples, with this list of words that exist.")
+@click.option("--keep", help="Folder for the models, named after text, row and seed.")
 @click.option("--picture", help="Draw the losses against time, as SVG or PNG.")
 @click.option("--worker", hidden=True)
 def main(
@@ -123,6 +139,7 @@ def main(
     first: float,
     at_once: int,
     words: str | None,
+    keep: str | None,
     picture: str | None,
     worker: str | None,
 ) -> None:
@@ -133,7 +150,11 @@ def main(
     print(harness.describe_machine())
     print(" ".join(["nats per character", *changes]))
     rows = [(corpus, preset, v) for corpus in corpora for preset in presets or ["shakespeare"] for v in ("", *variants)]
-    tasks = [(c, p, [*changes, *v.split()], first, seed, words) for c, p, v in rows for seed in range(1, seeds + 1)]
+    tasks = [
+        (c, p, [*changes, *v.split()], first, seed, words, keep and name_model(keep, c, p, v, seed))
+        for c, p, v in rows
+        for seed in range(1, seeds + 1)
+    ]
     results = run_all(tasks, at_once)
     columns = COLUMNS | (QUALITY if words else {})
     table = harness.Table(columns, labels=map(" ".join, rows))

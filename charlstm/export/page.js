@@ -1,7 +1,7 @@
 "use strict";
 // The page: an opening text, its continuation, and the alternatives at each character.
 
-const PER_FRAME_MS = 8, PER_FRAME = 5; // time and characters, slow enough to read along
+const PER_FRAME_MS = 12, PER_FRAME = 5; // time and characters, slow enough to read along
 const PAUSE_AFTER = 2000; // characters
 const STATE_EVERY = 32; // characters between saved states
 const CHOICES = 5;
