@@ -29,6 +29,12 @@ def run(command: str, directory: str) -> str:
     return done.stdout
 
 
+def strip_fonts(svg: str) -> str:
+    """Return an SVG by rich without fonts from elsewhere, and without spaces at the ends of lines."""
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
+
+
 @click.command()
 @click.argument("path", default="docs/session.svg")
 def main(path: str) -> None:
@@ -38,9 +44,7 @@ def main(path: str) -> None:
         for command in COMMANDS:
             console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
             console.print(Text(run(command, directory).rstrip("\n")), soft_wrap=False)
-    svg = console.export_svg(title="charlstm")
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # no fonts from elsewhere
-    Path(path).write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8")
+    Path(path).write_text(strip_fonts(console.export_svg(title="charlstm")), encoding="utf-8")
 
 
 if __name__ == "__main__":

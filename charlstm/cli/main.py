@@ -341,16 +341,17 @@ def report(request: ReportRequest) -> None:
 
 
 @cli.command()
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.argument("runs", metavar="MODEL|LOG...", nargs=-1, required=True)
 @request_options(PlotRequest)
 def plot(request: PlotRequest) -> None:
-    """Plot the learning curves of one or more models as SVG.
+    """Plot the learning curves of one or more runs as SVG, from model files or the files that train --log writes.
 
     Validation loss is a solid line, training loss a dashed one.
 
     Examples:
     charlstm plot model.npz -o curves.svg
     charlstm plot small.npz large.npz --x epochs -o curves.svg --force
+    charlstm plot run.jsonl --x time -o curves.svg
     """
     from charlstm.cli.report import plot_curves
 

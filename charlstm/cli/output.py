@@ -1,7 +1,6 @@
-"""Messages on standard error, logs, and formats shared by commands."""
+"""Messages on standard error, and formats shared by commands."""
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
@@ -15,8 +14,7 @@ from typing import Any, TextIO
 
 from charlstm.config.kinds import flag_of
 from charlstm.config.settings import SETTINGS
-from charlstm.errors import CharlstmError, UsageError, printable, shorten
-from charlstm.storage.run import Evaluation
+from charlstm.errors import printable, shorten
 from charlstm.text.sources import find_files
 
 _DELAY_S = 1.0  # before a bar appears
@@ -45,39 +43,6 @@ def warnings_to(say: Callable[[str], None]) -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: say(str(message))
         yield
-
-
-class Log:
-    """A file with one line of JSON per evaluation; without a path, nothing is written.
-
-    Raises:
-        UsageError: the file cannot be opened.
-    """
-
-    def __init__(self, path: str | None) -> None:
-        try:
-            self._file: TextIO | None = None if path is None else open(path, "a", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise UsageError(f"--log {path}: {error.strerror or error}") from None
-
-    def write(self, evaluation: Evaluation, elapsed_s: float, chars_per_s: float) -> None:
-        """Append an evaluation."""
-        if self._file is None:
-            return
-        val_bpc = None if evaluation.val_loss is None else bits(evaluation.val_loss)
-        speed = {"elapsed_s": elapsed_s, "chars_per_s": chars_per_s, "val_bpc": val_bpc}
-        entry = dataclasses.asdict(evaluation) | speed
-        try:
-            self._file.write(as_json(entry) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise CharlstmError(f"--log {self._file.name}: {error.strerror or error}; the run is saved") from None
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # a failed write has been reported
-                self._file.close()
 
 
 def bits(nats: float) -> float:

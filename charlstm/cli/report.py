@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 from charlstm.cli.files import model_name, open_output
 from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, read_texts, reading_of
+from charlstm.cli.log import is_log, read_log
 from charlstm.cli.output import say
 from charlstm.cli.requests import PlotRequest, ReportRequest
-from charlstm.errors import CharlstmError
+from charlstm.errors import CharlstmError, UsageError
 from charlstm.export.curves import draw_curves
 from charlstm.export.report import READ_CHARS, make_report
-from charlstm.storage.run import Run
+from charlstm.storage.run import Evaluation, Run
 from charlstm.text.baselines import MAX_CHARS, baseline_losses
 
-_AXES = {"chars": "chars", "epochs": "epoch", "steps": "step"}  # fields of an evaluation
+_AXES = {"chars": "chars", "epochs": "epoch", "steps": "step", "time": "elapsed_s"}  # fields of an evaluation
 
 
 @QUIET
@@ -30,16 +31,25 @@ def write_report(request: ReportRequest) -> None:
 
 
 def plot_curves(request: PlotRequest) -> None:
-    """Plot the learning curves of models."""
-    runs = {}
-    for path in request.models:
-        history = load_checkpoint(path).history
+    """Plot the learning curves of runs, from model files or logs."""
+    runs: dict[str, Sequence[Evaluation]] = {}
+    for path in request.runs:
+        history = _read_history(path, request.axis)
         if not history:
             raise CharlstmError(f"{path} has no evaluations to plot")
         runs[path if model_name(path) in runs else model_name(path)] = history
-    with open_output(request.output or "", force=request.force, inputs=request.models) as file:
+    with open_output(request.output or "", force=request.force, inputs=request.runs) as file:
         file.write(draw_curves(runs, _AXES[request.axis]).encode())
     say(f"Wrote {request.output}")
+
+
+def _read_history(path: str, axis: str) -> Sequence[Evaluation]:
+    if is_log(path):
+        return read_log(path)
+    history = load_checkpoint(path).history
+    if axis == "time":
+        raise UsageError(f"{path} does not record time; name a file that train --log wrote, or use another --x")
+    return history
 
 
 def _read(run: Run, files: Sequence[str]) -> tuple[str, dict[str, float]]:

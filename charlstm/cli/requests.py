@@ -256,11 +256,15 @@ class ReportRequest:
 class PlotRequest:
     """`charlstm plot`."""
 
-    models: tuple[str, ...]
+    runs: tuple[str, ...]
     output: str | None = setting(None, name(), "SVG file to write. Required.", short="-o", group="Output")
     force: bool = switch("Overwrite --output.", group="Output")
     axis: str = setting(
-        "chars", one_of("chars", "epochs", "steps"), "Unit of the horizontal axis.", flag="--x", group="Output"
+        "chars",
+        one_of("chars", "epochs", "steps", "time"),
+        "Unit of the horizontal axis. Only the files that train --log writes record time.",
+        flag="--x",
+        group="Output",
     )
 
     def __post_init__(self) -> None:

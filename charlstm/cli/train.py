@@ -12,9 +12,10 @@ from typing import Any
 
 from charlstm.cli.display import Display, SpikeDetector
 from charlstm.cli.inputs import prepare_kernel, read_texts
+from charlstm.cli.log import Log
 from charlstm.cli.mpi import report_death
 from charlstm.cli.options import More
-from charlstm.cli.output import Log, say, warnings_to
+from charlstm.cli.output import say, warnings_to
 from charlstm.cli.requests import TrainRequest, is_model
 from charlstm.cli.resources import check_resources
 from charlstm.cli.signals import as_exits, collected

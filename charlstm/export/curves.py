@@ -13,7 +13,7 @@ _LEAST, _MOST = 1e-6, 1e6  # numbers beyond are those of a run that diverged, or
 STYLE = """text{font:12px system-ui,sans-serif}path{fill:none;stroke-width:2}
 .grid{stroke-width:1;stroke-opacity:.2}.baseline{stroke-dasharray:1 4}.training{stroke-dasharray:5 4}"""
 _ROLES = {"val_loss": "validation", "train_loss": "training"}
-AXES = {"chars": "characters read in training", "epoch": "epochs", "step": "steps"}
+AXES = {"chars": "characters read in training", "epoch": "epochs", "step": "steps", "elapsed_s": "seconds of training"}
 
 
 def draw_curves(
@@ -23,7 +23,7 @@ def draw_curves(
 
     Args:
         runs: their evaluations, by name.
-        axis: one of `AXES`.
+        axis: one of `AXES`, a field of the evaluations.
         baselines: by name, in nats per character.
     """
     curves = [(name, kind, _points(runs[name], axis, kind)) for name in runs for kind in _ROLES]

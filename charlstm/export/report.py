@@ -11,7 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
-from charlstm.config.settings import SECTION_OF, SECTIONS, SETTINGS
+from charlstm.config.settings import SECTION_OF, SECTIONS, SETTINGS, Config
 from charlstm.errors import printable
 from charlstm.export.assets import digest, read_asset
 from charlstm.export.curves import STYLE as CURVES_STYLE
@@ -186,14 +186,33 @@ def _describe_gates(activations: Activations) -> str:
 
 
 def _list_settings(run: Run) -> str:
-    values = run.config.format()
+    values, defaults = run.config.format(), Config().format()
     rows = [
-        (section, name, str(value), SETTINGS[name].help.partition(". ")[0].rstrip("."))
+        (section, name, str(values[name]), _unless_equal(defaults.get(name, "none"), values[name]), SETTINGS[name].help)
         for section in SECTIONS
-        for name, value in values.items()
+        for name in values
         if SECTION_OF[name] == section
     ]
-    return f"<h2>Settings</h2>\n{_table(('section', 'setting', 'value', 'meaning'), rows)}"
+    heading = ("section", "setting", "value", "default, if different", "meaning")
+    return f"<h2>Settings</h2>\n{_explain_advice(run)}{_table(heading, rows)}"
+
+
+def _unless_equal(default: object, value: object) -> str:
+    return "" if default == value else str(default)
+
+
+def _explain_advice(run: Run) -> str:
+    """Return what the advised settings depend on, with the numbers of this run; "" for one that has not begun."""
+    if not run.history:
+        return ""
+    layers, units, epochs = run.config.model.num_layers, run.config.model.hidden_size, run.history[-1].epoch
+    weights = 4 * units**2 * layers / (run.fingerprint.chars * (1 - run.config.data.val_fraction))
+    return (
+        f"<p>The run read its training text {epochs:,.1f} times, with {weights:,.1f} recurrent weights for each of its "
+        "characters. The larger both are, the sooner a model overfits, and the more dropconnect and dropout it needs. "
+        "Wider models train best with lower learning rates and larger batches. Settings advised by charlstm follow "
+        "these rules; docs/learning.md has the measurements behind them.</p>\n"
+    )
 
 
 # ---- markup

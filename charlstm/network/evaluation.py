@@ -13,7 +13,6 @@ from charlstm.text.batches import Window
 MAX_STREAMS = 64
 _WARM_UP = 128  # characters
 _WINDOW = 64
-_ADAPT_WINDOW, _ADAPT_RATE = 32, 1.0
 _Result = TypeVar("_Result")
 
 
@@ -57,24 +56,38 @@ def char_losses(network: CharLSTM, ids: Ids, streams: int = 1, progress: Callabl
     return nats
 
 
-def adaptive_losses(network: CharLSTM, ids: Ids, progress: Callable[[int], None] = _ignore) -> Floats:
+def adaptive_losses(
+    network: CharLSTM,
+    ids: Ids,
+    progress: Callable[[int], None] = _ignore,
+    *,
+    window: int = 32,
+    learning_rate: float = 1.0,
+) -> Floats:
     """Return the loss of each character of a text but the first, in nats [n - 1], adapting the weights to the text.
 
     After each window, a step of gradient descent on its loss changes the weights for the rest of the text: dynamic
     evaluation (Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018). No loss
     depends on later characters. The network itself is not changed.
+
+    Args:
+        network: predicts.
+        ids: the text.
+        progress: called with the number of characters read so far.
+        window: characters per step.
+        learning_rate: of the steps. docs/sampling.md has the measurements behind both.
     """
     network = network.copy()
-    state, nats = network.zero_state(1), []
-    for t in range(0, len(ids) - 1, _ADAPT_WINDOW):
-        window = _window(ids, np.arange(t, min(t + _ADAPT_WINDOW, len(ids) - 1))[:, None])
-        losses, after = network.char_losses(window, state)
+    state, nats, last = network.zero_state(1), [], len(ids) - 1
+    for t in range(0, last, window):
+        inputs = _window(ids, np.arange(t, min(t + window, last))[:, None])
+        losses, after = network.char_losses(inputs, state)
         nats.append(losses[:, 0].copy())
-        _, grads, _ = network.loss_and_grads(window, state)
+        _, grads, _ = network.loss_and_grads(inputs, state)
         for name, param in network.params.items():
-            param -= _ADAPT_RATE * grads[name]
+            param -= learning_rate * grads[name]
         state = after
-        progress(min(t + _ADAPT_WINDOW, len(ids) - 1))
+        progress(min(t + window, last))
     return np.concatenate(nats)
 
 

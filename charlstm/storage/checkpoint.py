@@ -155,8 +155,8 @@ def _read_header(npz: NpzReader) -> dict[str, Any]:
         raise _VersionError(f"was written by an older charlstm (format {version}); train the model again")
     demand(version in (VERSION, VERSION_COMPACT) and type(version) is int, "invalid version")
     for name, kind in _HEADER.items():
-        demand(name in header and _matches(header[name], kind), f"missing or invalid {name} in its header")
-    demand(_matches(header.get("base"), Base | None), "invalid base in its header")
+        demand(name in header and matches(header[name], kind), f"missing or invalid {name} in its header")
+    demand(matches(header.get("base"), Base | None), "invalid base in its header")
     demand(header.get("weights", "float32") in FORMATS, "invalid weights in its header")
     compact = header.get("weights", "float32") != "float32"
     demand(compact == (version == VERSION_COMPACT), "its version does not match its weights")
@@ -166,12 +166,12 @@ def _read_header(npz: NpzReader) -> dict[str, Any]:
     return header
 
 
-def _matches(value: object, kind: Any) -> bool:
+def matches(value: object, kind: Any) -> bool:
     """Return whether a JSON value is of a type: of the fields of a dataclass, an item of a union, or a plain type."""
     if isinstance(kind, UnionType):
-        return any(_matches(value, each) for each in get_args(kind))
+        return any(matches(value, each) for each in get_args(kind))
     if get_origin(kind) is list:
-        return isinstance(value, list) and all(_matches(item, *get_args(kind)) for item in value)
+        return isinstance(value, list) and all(matches(item, *get_args(kind)) for item in value)
     if dataclasses.is_dataclass(kind):
         return _has_fields(value, {field.name: field.type for field in dataclasses.fields(kind)})
     if kind is int:
@@ -185,7 +185,7 @@ def _has_fields(value: object, kinds: dict[str, Any]) -> bool:
     return (
         isinstance(value, dict)
         and value.keys() <= kinds.keys() <= value.keys() | _SINCE_0_3
-        and all(_matches(value[name], kinds[name]) for name in value)
+        and all(matches(value[name], kinds[name]) for name in value)
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from charlstm.arrays import CodePoints
 from charlstm.text.corpus import Corpus, Fingerprint, count_ids
-from charlstm.text.documents import END, split_documents
+from charlstm.text.documents import END, end_of, split_documents
 from charlstm.text.spool import OpenFile, Spool
 from charlstm.text.vocab import UNKNOWN, Vocab, code_points
 
@@ -69,7 +69,7 @@ class CorpusBuilder:
         self._hash = hashlib.sha256()
         self._pending: list[str] = []
         self._pending_chars = 0
-        self._normalize, self._documents = normalize, documents
+        self._normalize, self._documents, self._end = normalize, documents, end_of(documents)
         self._is_open = False  # whether a document has begun
         self.line_endings: set[str] = set()
         self.length = 0
@@ -77,15 +77,16 @@ class CorpusBuilder:
             self._append(np.array([_BOUNDARY], np.uint32))
 
     def add(self, text: str) -> None:
-        """Append text that has LF line endings. If there are documents, `END` ends one, unless it is empty."""
+        """Append text that has LF line endings. If there are documents, `end_of` ends one, unless it is empty."""
+        end = self._end
         if self._documents != "none":
-            while 2 * END in text:
-                text = text.replace(2 * END, END)
-            text = text if self._is_open else text.removeprefix(END)
-            self.length -= text.count(END)
+            while 2 * end in text:
+                text = text.replace(2 * end, end)
+            text = text if self._is_open else text.removeprefix(end)
+            self.length -= text.count(end)
         if not text:
             return
-        self._is_open = not text.endswith(END)
+        self._is_open = not text.endswith(end)
         self._pending.append(text)
         self._pending_chars += len(text)
         self.length += len(text)
@@ -117,14 +118,14 @@ class CorpusBuilder:
         text, self._pending, self._pending_chars = "".join(self._pending), [], 0
         data = text.encode("utf-8", "surrogatepass")
         if self._documents != "none":
-            data = data.replace(END.encode("utf-8", "surrogatepass"), _END_BYTE)
+            data = data.replace(self._end.encode("utf-8", "surrogatepass"), _END_BYTE)
         self._hash.update(data)
         if len(data) == len(text) and not data.translate(None, self._ascii):
             self._ids.append(np.frombuffer(data.translate(self._id_of_ascii), np.uint8))
             return
         points = code_points(text)
         if self._documents != "none":
-            points[points == ord(END)] = _BOUNDARY
+            points[points == ord(self._end)] = _BOUNDARY
         self._append(points)
 
     def _append(self, points: CodePoints) -> None:

@@ -21,8 +21,13 @@ _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _BASES = (0x9E3779B97F4A7C15, pow(0x9E3779B97F4A7C15, -1, 1 << 64))  # odd, and its inverse
 
 
+def end_of(documents: str) -> str:
+    """Return what ends a document in text: `END`, but a newline for lines, which keeps ASCII strings narrow."""
+    return "\n" if documents == "line" else END
+
+
 def split_documents(pieces: Iterable[str], documents: str) -> Iterator[str]:
-    """Yield the text of a file with `END` in place of each separator of documents, and at its end.
+    """Yield the text of a file with `end_of(documents)` in place of each separator of documents, and at its end.
 
     Args:
         pieces: of the text with LF line endings, and `END` after each row, if the file has rows.
@@ -33,7 +38,7 @@ def split_documents(pieces: Iterable[str], documents: str) -> Iterator[str]:
         return iter(pieces)
     text = (piece.replace(END, "\n") for piece in pieces)
     if documents == "line":
-        return chain((piece.replace("\n", END) for piece in text), [END])
+        return chain(text, "\n")
     return _split_at_blank_lines(text) if documents == "blank-line" else _strip_last_newline(text)
 
 

@@ -12,7 +12,8 @@ from helpers import begin
 
 from charlstm import CharlstmError, Config, Evaluation, Report
 from charlstm.cli.display import Display, SpikeDetector, sparkline
-from charlstm.cli.output import Log, as_json, format_bits, format_settings, say
+from charlstm.cli.log import Log
+from charlstm.cli.output import as_json, format_bits, format_settings, say
 from charlstm.cli.summary import conclude
 from charlstm.errors import UsageError
 

@@ -15,6 +15,9 @@ def models(tmp_path, trained: Run):
     train_until(3).save(tmp_path / "new.npz")
     (tmp_path / "corpus.txt").write_text(TEXT)
     (tmp_path / "other.txt").write_text("1 times 2 is 2.\n" * 30)
+    (tmp_path / "wrong.jsonl").write_text('{"step": -1}\n')
+    (tmp_path / "long.jsonl").write_text("{" * 20_000)
+    (tmp_path / "cut.jsonl").write_text('{"step"')
     (tmp_path / "foreign.txt").write_text("ж" * 30, encoding="utf-8")
     return tmp_path
 
@@ -44,6 +47,27 @@ def test_curves_of_several_models_are_drawn(axis, models, here):
     assert ">model<" in svg
 
 
+def test_logs_are_drawn_against_time(models, here):
+    entry = '{"step": %d, "epoch": 0.5, "chars": 90, "train_loss": 2, "val_loss": %f, "learning_rate": 0.01, '
+    entry += '"val_chars": 9, "elapsed_s": %d, "chars_per_s": 30.0, "val_bpc": null}\n'
+    (models / "run.jsonl").write_text("".join(entry % (step, 4 - step, step) for step in (1, 2, 3, 2)) + entry[:20])
+    assert here("plot", "run.jsonl", "--x", "time", "-o", "curves.svg").returncode == 0
+    svg = (models / "curves.svg").read_text()
+    assert "seconds of training" in svg
+    path = re.search(r'class="validation"[^>]* d="([^"]*)"', svg)
+    assert path
+    assert path[1].count("L") == 1  # the repeated step replaces what had followed it
+
+
+def test_log_of_a_run_can_be_plotted(models, here):
+    assert (
+        here("train", "corpus.txt", "--steps", "4", "--hidden-size", "8", "--log", "run.jsonl", "--force").returncode
+        == 0
+    )
+    assert here("plot", "run.jsonl", "model.npz", "-o", "curves.svg").returncode == 0
+    assert (models / "curves.svg").read_text().count('class="validation"') == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -59,7 +83,11 @@ def test_curves_of_several_models_are_drawn(axis, models, here):
         (("plot", "model.npz"), 2, "plot needs --output, the SVG file to write, such as curves.svg"),
         (("plot", "new.npz", "-o", "a.svg"), 1, "new.npz has no evaluations to plot"),
         (("plot", "corpus.txt", "-o", "a.svg"), 1, "corpus.txt is not a charlstm checkpoint"),
-        (("plot", "model.npz", "-o", "a.svg", "--x", "time"), 2, "time is not one of chars, epochs, steps"),
+        (("plot", "model.npz", "-o", "a.svg", "--x", "days"), 2, "days is not one of chars, epochs, steps"),
+        (("plot", "model.npz", "-o", "a.svg", "--x", "time"), 2, "model.npz does not record time; name a file that"),
+        (("plot", "wrong.jsonl", "-o", "a.svg"), 1, "line 1 of wrong.jsonl is not an evaluation that train --log"),
+        (("plot", "long.jsonl", "-o", "a.svg"), 1, "line 1 of long.jsonl is not an evaluation that train --log"),
+        (("plot", "cut.jsonl", "-o", "a.svg"), 1, "cut.jsonl has no evaluations to plot"),
     ],
 )
 def test_invalid_report_and_plot_requests_are_refused(arguments, code, message, models, here):

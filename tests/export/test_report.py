@@ -130,7 +130,8 @@ def test_spaces_of_other_scripts_are_shown_as_they_are(trained):
     assert "\\u3000" not in page
 
 
-def test_meanings_of_settings_are_whole_sentences(trained):
+def test_settings_have_their_defaults_and_whole_meanings(trained):
     page = make_report(trained, "model")
-    assert "such as &#x27;*</td>" not in page
-    assert "<td>Momentum for SGD; 0.9 is typical</td>" in page
+    assert f"<td>hidden_size</td><td>{trained.config.model.hidden_size}</td><td>256</td>" in page
+    assert "<td>momentum</td><td>0</td><td></td><td>Momentum for SGD; 0.9 is typical.</td>" in page
+    assert f"The run read its training text {trained.history[-1].epoch:,.1f} times, with " in page

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from charlstm import CharlstmError, Config, Corpus, UsageError, corpus_from_text, read_corpus
 from charlstm.config.settings import DataConfig
 from charlstm.text.builder import CorpusBuilder
-from charlstm.text.documents import END, choose_held_out, find_copies, split_documents
+from charlstm.text.documents import END, choose_held_out, end_of, find_copies, split_documents
 
 LINES = "".join(f"post number {n} of some\n" for n in range(1000))
 
@@ -26,7 +26,7 @@ def documents_of(corpus: Corpus) -> list[str]:
 
 def split(pieces, how) -> list[str]:
     """Return the documents of some pieces, without empty ones."""
-    *found, rest = "".join(split_documents(pieces, how)).split(END)
+    *found, rest = "".join(split_documents(pieces, how)).split(end_of(how))
     assert not rest
     return list(filter(None, found))
 
