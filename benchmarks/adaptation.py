@@ -16,8 +16,10 @@ from charlstm.network.evaluation import adaptive_losses, evaluate
 @click.command()
 @click.argument("pairs", metavar="MODEL TEXT...", nargs=-1, required=True)
 @click.option("--chars", default=20_000, show_default=True, help="Characters to read, from the end of each text.")
-@click.option("-w", "--window", "windows", type=int, multiple=True, default=[32], help="Characters per step; repeatable.")
-@click.option("-r", "--rate", "rates", type=float, multiple=True, default=[1.0], help="Learning rate; repeatable.")
+@click.option(
+    "-w", "--window", "windows", type=int, multiple=True, default=[32], help="Characters per step; repeatable."
+)
+@click.option("-r", "--rate", "rates", type=float, multiple=True, default=[1.0], help="Learning rate.")
 def main(pairs: tuple[str, ...], chars: int, windows: tuple[int, ...], rates: tuple[float, ...]) -> None:
     """Print the loss of MODEL on TEXT with fixed weights, and with weights that adapt."""
     print(f"{harness.describe_machine()}\nnats per character, on the last {chars:,} characters")

@@ -28,6 +28,7 @@ _VARIETY_WORDS = 1_000
 _AT_ONCE = 64  # samples
 _GAP = "\ue000"  # a private character
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+NONE: dict[str, Any] = {"top_p": 1.0, "min_p": 0.0}
 FILTERS: dict[str, dict[str, Any]] = {
     "": {},
     "top-p 0.9": {"top_p": 0.9},
@@ -129,7 +130,7 @@ def main(pairs: tuple[str, ...], words: str | None, count: int, length: int) -> 
         own = [text[start : start + length] for start in range(cut, len(text), length)]
         table.row(*Judge(text[:cut], known).measure(own), label="own text")
         for (temperature, name), label in zip(rows, labels, strict=True):
-            samples = generate(model, count, length, temperature=temperature, **FILTERS[name])
+            samples = generate(model, count, length, temperature=temperature, **NONE | FILTERS[name])
             table.row(*judge.measure(samples), label=label)
 
 

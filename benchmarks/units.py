@@ -5,6 +5,7 @@ it was not trained on.
 """
 
 import io
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -20,12 +21,13 @@ from charlstm.export.units import Activations, Tracker, find_trackers, record_ac
 
 WIDTH = 100
 NEGATIVE, NEUTRAL, POSITIVE = (106, 157, 230), (255, 255, 255), (239, 131, 84)  # red, green, blue
+STEPS = 4
 
 
 def colour(value: float) -> str:
-    """Return the background for tanh(c)."""
-    end = POSITIVE if value > 0 else NEGATIVE
-    mixed = (round(a + abs(value) * (b - a)) for a, b in zip(NEUTRAL, end, strict=True))
+    """Return the background for tanh(c), in steps, so that characters in a row share it."""
+    share, end = round(abs(value) * STEPS) / STEPS, POSITIVE if value > 0 else NEGATIVE
+    mixed = (round(a + share * (b - a)) for a, b in zip(NEUTRAL, end, strict=True))
     return "#{:02x}{:02x}{:02x}".format(*mixed)
 
 
@@ -39,11 +41,11 @@ def draw(trackers: list[Tracker], activations: Activations, text: str, start: in
         heading = f"{tracker.feature}: unit {tracker.unit + 1}, correlation {tracker.correlation:+.2f}"
         console.print(Text(heading, "bold"))
         passage = Text()
-        for n in range(start, end):
-            c = text[n]
-            passage.append(" \n" if c == "\n" else c, f"black on {colour(activations.cells[n, tracker.unit])}")
+        colours = map(colour, activations.cells[start:end, tracker.unit].tolist())
+        for background, run in groupby(zip(colours, text[start:end], strict=True), key=lambda pair: pair[0]):
+            passage.append("".join(c for _, c in run).replace("\n", " \n"), f"black on {background}")
         console.print(passage)
-    return strip_fonts(console.export_svg(title="Cell states of three units", theme=DEFAULT_TERMINAL_THEME))
+    return strip_fonts(console.export_svg(title="Cell states", theme=DEFAULT_TERMINAL_THEME))
 
 
 @click.command()
@@ -55,7 +57,13 @@ def draw(trackers: list[Tracker], activations: Activations, text: str, start: in
 @click.option("--lines", default=14, show_default=True, help="Number of lines to draw.")
 @click.option("--picture", help="SVG file to write.")
 def main(
-    model: str, texts: tuple[str, ...], chars: int, features: tuple[str, ...], line: int, lines: int, picture: str | None
+    model: str,
+    texts: tuple[str, ...],
+    chars: int,
+    features: tuple[str, ...],
+    line: int,
+    lines: int,
+    picture: str | None,
 ) -> None:
     """Print the unit of MODEL that tracks each feature of TEXTS best, and draw some of them."""
     language_model = load(model)
@@ -64,7 +72,7 @@ def main(
     activations = record_activations(language_model, vocab.encode(text).astype(np.intp))
     trackers = find_trackers(activations.cells, text)
     print(harness.describe_machine())
-    table = harness.Table({"unit": "d", "correlation": "+.2f", "chance": ".2f"}, labels=[t.feature for t in trackers])
+    table = harness.Table({"unit": "d", "correlation": ".2f", "chance": ".2f"}, labels=[t.feature for t in trackers])
     for tracker in trackers:
         table.row(tracker.unit + 1, tracker.correlation, tracker.chance, label=tracker.feature)
     if picture:

@@ -72,7 +72,10 @@ def write_corpora() -> None:
 
 
 def train_tiny_model() -> None:
-    cli.main(["train", "corpus.txt", "--steps", "3", "--hidden-size", "8", "--threads", "1"], standalone_mode=False)
+    cli.main(
+        ["train", "corpus.txt", "--steps", "30", "--hidden-size", "8", "--threads", "1", "--log", "run.jsonl"],
+        standalone_mode=False,
+    )
 
 
 def test_cli_page_matches_help():

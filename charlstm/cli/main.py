@@ -344,14 +344,14 @@ def report(request: ReportRequest) -> None:
 @click.argument("runs", metavar="MODEL|LOG...", nargs=-1, required=True)
 @request_options(PlotRequest)
 def plot(request: PlotRequest) -> None:
-    """Plot the learning curves of one or more runs as SVG, from model files or the files that train --log writes.
+    """Plot the learning curves of one or more runs as SVG.
 
-    Validation loss is a solid line, training loss a dashed one.
+    A run is given by its model file, or by the file that train --log wrote. Validation loss is a solid line, training loss a dashed one.
 
     Examples:
     charlstm plot model.npz -o curves.svg
     charlstm plot small.npz large.npz --x epochs -o curves.svg --force
-    charlstm plot run.jsonl --x time -o curves.svg
+    charlstm plot run.jsonl --x time -o time.svg
     """
     from charlstm.cli.report import plot_curves
 

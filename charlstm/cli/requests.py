@@ -21,7 +21,7 @@ from charlstm.config.kinds import (
 from charlstm.config.presets import bundled_models
 from charlstm.config.settings import ENCODINGS, SEEDS
 from charlstm.errors import UsageError
-from charlstm.sampling.params import SamplingParams
+from charlstm.sampling.params import DEFAULT_TEMPERATURE, SamplingParams
 
 _CHECKPOINT = setting("model.npz", name(), "Model file to load.", flag="--ckpt", group="Model")
 _KERNEL = setting(
@@ -190,7 +190,11 @@ class PlayRequest:
 
     length: int = setting(200, integer(1, 10**9), "Characters per turn.", short="-n", group="Length")
     temperature: float = setting(
-        0.8, number(0, sys.float_info.max), "Lower is safer, higher is wilder.", short="-t", group="Sampling"
+        DEFAULT_TEMPERATURE,
+        number(0, sys.float_info.max),
+        "Lower is safer, higher is wilder.",
+        short="-t",
+        group="Sampling",
     )
     seed: int | None = setting(
         None, SEEDS, "Random seed. The same seed and input give the same story.", group="Reproducibility"

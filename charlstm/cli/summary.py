@@ -129,7 +129,7 @@ def _sample(run: Run) -> Ids:
     pieces, chars = [vocab.encode("")], 0
     with np.errstate(over="ignore", invalid="ignore"):
         for n in range(_SAMPLE_DOCUMENTS if len(boundary) else 1):
-            text = run.model.generate(length=_SAMPLE_CHARS - chars, temperature=0.8, seed=(seed, n) if n else seed)
+            text = run.model.generate(length=_SAMPLE_CHARS - chars, seed=(seed, n) if n else seed)
             pieces += [vocab.encode(text), boundary]
             chars += len(text)
             if chars >= _SAMPLE_CHARS:

@@ -296,7 +296,7 @@ def _sample(run: Run, report: Report, seconds: float) -> str:
 def _stream(model: LanguageModel, seed: tuple[int, int]) -> Iterator[str]:
     """Yield a text, or one document after another."""
     for n in count():
-        yield from model.stream(length=_SAMPLE_CHARS, temperature=0.8, seed=(*seed, n) if n else seed)
+        yield from model.stream(length=_SAMPLE_CHARS, seed=(*seed, n) if n else seed)
         if model.vocab.boundary_id is None:
             return
         yield "\n"

@@ -147,9 +147,16 @@ function softmax(logits, temperature = 1) {
   return p.map((each) => each / sum);
 }
 
-/** Sample an id. */
+const TOP_P = 0.95; // the default of --top-p
+
+/** Sample an id from the most likely ones, up to a probability mass. */
 function draw(p, random) {
-  let left = random.next();
-  for (let id = 0; id < p.length; id++) if ((left -= p[id]) < 0) return id;
-  return p.indexOf(p.reduce((a, b) => Math.max(a, b)));
+  const ids = [...p.keys()].sort((a, b) => p[b] - p[a] || a - b), kept = [];
+  let mass = 0;
+  while (mass < TOP_P && kept.length < ids.length) {
+    kept.push(ids[kept.length]);
+    mass += p[kept[kept.length - 1]];
+  }
+  let left = random.next() * mass;
+  return kept.find((id) => (left -= p[id]) < 0) ?? ids[0];
 }

@@ -62,7 +62,7 @@ def adaptive_losses(
     progress: Callable[[int], None] = _ignore,
     *,
     window: int = 32,
-    learning_rate: float = 1.0,
+    learning_rate: float = 0.5,
 ) -> Floats:
     """Return the loss of each character of a text but the first, in nats [n - 1], adapting the weights to the text.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from charlstm.config.kinds import check_settings, integer, name, number, setting, switch
 
+DEFAULT_TEMPERATURE = 0.9  # with top_p; docs/sampling.md has the measurements
 DEFAULT_LENGTH = 500  # of a text that nothing else ends
 _ENDLESS_LENGTH = 10_000  # of a text that should end itself
 _ENDLESS_LINE = 1_000  # per line
@@ -28,7 +29,7 @@ class SamplingParams:
         group="Length",
     )
     temperature: float = setting(
-        0.8,
+        DEFAULT_TEMPERATURE,
         _TEMPERATURE,
         "Lower is safer, higher is wilder; 0 always picks the most likely character.",
         short="-t",
@@ -47,7 +48,7 @@ class SamplingParams:
         1.0, _MASS, "Locally typical sampling with this probability mass. 1 turns it off.", group="Sampling"
     )
     top_p: float = setting(
-        1.0,
+        0.95,
         _MASS,
         "Nucleus sampling: keep the most likely characters, up to this probability mass. 1 turns it off.",
         group="Sampling",

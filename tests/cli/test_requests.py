@@ -121,7 +121,7 @@ def test_compatible_flags_are_accepted(values):
 
 
 def test_flags_at_their_defaults_are_no_contradiction():
-    assert request(beam=3, num=1, temperature=0.8, top_p=1.0) == request(beam=3)
+    assert request(beam=3, num=1, temperature=0.9, top_p=0.95) == request(beam=3)
 
 
 @pytest.mark.parametrize(("name", "value"), [("num", 0), ("beam", -1), ("unknown", "drop"), ("seed", -1)])

@@ -57,7 +57,7 @@ def test_huge_temperature_is_uniform():
 
 
 def test_temperature_at_start_replaces_temperature_at_start_only():
-    params = SamplingParams(temperature=0.5, temperature_at_start=2.0)
+    params = SamplingParams(temperature=0.5, temperature_at_start=2.0, top_p=1)
     at_start, elsewhere = distribution(params, np.array([LOGITS, LOGITS]), np.array([True, False]))
     np.testing.assert_allclose(at_start, softmax(LOGITS, 2.0))
     np.testing.assert_allclose(elsewhere, softmax(LOGITS, 0.5))

@@ -76,9 +76,10 @@ def test_integers_are_accepted_as_numbers():
         np.testing.assert_array_equal(distribution(whole, logits, at_start), distribution(real, logits, at_start))
 
 
-def test_default_params_sample_at_temperature_08_without_filters():
-    logits = np.array([1.0, 0.0, -1.0])
-    weights = np.exp(logits / 0.8)
+def test_default_params_drop_the_least_likely_twentieth():
+    logits = np.array([1.0, 0.0, -1.0, -2.0])
+    weights = np.exp(logits / 0.9)
+    weights[3] = 0  # the others have 0.976 of the sum
     np.testing.assert_allclose(distribution(SamplingParams(), logits), weights / weights.sum())
 
 
