@@ -165,7 +165,7 @@ def _start(
     with warnings_to((lambda line: None) if request.quiet else say):
         kernel = _prepare_kernel(config, request)
         if values is None:
-            chosen = _advise(dataset, {**flags, "kernel": kernel}, ranks, pretrained=model is not None)
+            chosen = _advise(dataset, {**flags, "kernel": kernel}, ranks, model)
     config = config.replace(kernel=kernel, **chosen)
     check_resources(config, dataset, request.output, ranks)
     if ranks:
@@ -182,16 +182,18 @@ def _say_base(request: TrainRequest, model: LanguageModel | None, dataset: Datas
             say(suggestion)
 
 
-def _advise(dataset: Dataset, given: Mapping[str, Any], ranks: Ranks | None, *, pretrained: bool) -> dict[str, Any]:
+def _advise(
+    dataset: Dataset, given: Mapping[str, Any], ranks: Ranks | None, model: LanguageModel | None
+) -> dict[str, Any]:
     """Return the settings that suit the corpus."""
     if ranks is None:
-        return advise(dataset, given, pretrained=pretrained)
+        return advise(dataset, given, base=model)
     cores = ranks.cores
 
     def measure_rank(config: Config, dataset: Dataset) -> float:
         return measure_speed(config.replace(threads=min(config.train.threads or cores, cores)), dataset)
 
-    return advise(dataset, given, measure_rank, ranks.size, pretrained=pretrained)
+    return advise(dataset, given, measure_rank, ranks.size, model)
 
 
 def _resume(

@@ -14,11 +14,13 @@ from charlstm.network.char_lstm import param_shapes
 from charlstm.network.cores import available_cores
 from charlstm.network.recurrence import COMPILED_MULTIPLE
 from charlstm.optim import moments_of
+from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import Evaluation, Run
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.text.normalize import find_mixed_forms
 from charlstm.text.vocab import Vocab, describe
 from charlstm.training.loop import new_run, train
+from charlstm.training.transfer import loss_before
 
 RARE = 10  # occurrences below which a character can hardly be learned
 _REFERENCE = Config().replace(hidden_size=256, batch_size=24, seq_len=40)
@@ -34,6 +36,8 @@ _MIN_LINES = 100  # of a list of posts
 _MAX_BLANK = 0.02  # fraction of its lines
 _SENTENCE, _LONG = 40, 20  # characters; times the median length
 _WRAPPED = 0.6  # of the length of long lines, which four fifths of the lines of wrapped prose reach
+_UNLIKE = 3.3  # loss in nats on a corpus, above which pretrained weights need the usual rate
+_BASE_CHARS = 1_600_000  # read in a minute and a half, where the rates for pretrained weights were chosen
 _NOISE = 2.0  # nats, by which losses of single characters differ
 _SIGNIFICANT = 0.005  # fraction of a loss that is more than noise
 _CLOSE = 0.03  # fraction of a loss within which another is about as high
@@ -44,13 +48,15 @@ def advise(
     given: Mapping[str, Any],
     speed: Callable[[Config, Dataset], float] | None = None,
     ranks: int = 1,
-    *,
-    pretrained: bool = False,
+    base: LanguageModel | None = None,
 ) -> dict[str, Any]:
     """Return the settings that suit a corpus and the length of a run, without those that are given.
 
     They depend on the number of characters that the run reads, and on how often it reads the same ones. For a run
     limited by time, that is measured. Otherwise it follows from the settings, so that the advice is reproducible.
+
+    Pretrained weights need half the DropConnect, which disturbs what they know, and a rate that is the lower, the better
+    they predict the corpus already and the longer the run is; docs/english.md has the measurements.
 
     n ranks get n times the streams, so that each has as many as one alone, and the rate times the square root of n,
     which keeps the noise of the updates the same (Krizhevsky, "One weird trick for parallelizing convolutional neural
@@ -62,7 +68,7 @@ def advise(
         given: settings that are fixed, including the limit of the run.
         speed: of a model on one rank, in characters per second; by default `measure_speed`.
         ranks: the number of ranks that train.
-        pretrained: whether the run starts from the weights of another model, whose size is given.
+        base: the model whose weights the run starts from. Its size is given.
     """
     config = Config().replace(**given)
     chars = max(len(dataset.train_ids), 1)
@@ -80,7 +86,12 @@ def advise(
         to_read *= (_REFERENCE.model.hidden_size / width) ** SLOWDOWN
     elif config.train.epochs is None:
         to_read = float((config.train.steps or 0) * _window(width, given, ranks))
-    recipe = _recipe(config, width, to_read / chars, chars, pretrained)
+    recipe = _recipe(config, width, to_read / chars, chars)
+    if base is not None:
+        nearness = max(_UNLIKE - loss_before(base, dataset), 0.0)
+        halvings = nearness * max(1.4 + 0.4 * math.log2(to_read / _BASE_CHARS), 0.0)
+        recipe["learning_rate"] = round(recipe["learning_rate"] / 2**halvings, 5)
+        recipe["dropconnect"] = round(recipe["dropconnect"] / 2, 3)
     recipe["batch_size"] *= ranks
     if "batch_size" not in given:
         recipe["learning_rate"] = round(recipe["learning_rate"] * math.sqrt(ranks), 4)
@@ -107,25 +118,20 @@ def _window(width: float, given: Mapping[str, Any], ranks: int) -> int:
     return window
 
 
-def _recipe(config: Config, width: float, passes: float, chars: int, pretrained: bool) -> dict[str, Any]:
+def _recipe(config: Config, width: float, passes: float, chars: int) -> dict[str, Any]:
     """Return the settings for a model of about some width, and a number of passes over a text.
 
     The more often the text is read, and the more weights there are for each of its characters, the sooner a model
-    learns it by heart, and the more regularisation pays off; docs/learning.md has the measurements. Pretrained weights
-    need half the DropConnect, which disturbs what they know, and the lower a rate, the more often the text is read.
+    learns it by heart, and the more regularisation pays off; docs/learning.md has the measurements.
     """
     weights = 4 * width**2 * config.model.num_layers  # recurrent ones
     overfitting = max(math.log2(passes * weights / chars), 0.0)
     train, (B, T) = config.train, _streams(width)
     adams_rate = 0.04 * (_REFERENCE.model.hidden_size / width) ** 0.7
-    dropconnect = 0.06 * overfitting
-    if pretrained:
-        adams_rate *= min(max(2 ** (0.75 * (3.6 - overfitting)), 0.1), 1.0)
-        dropconnect /= 2
     return {
         "hidden_size": COMPILED_MULTIPLE * round(width / COMPILED_MULTIPLE),
         "dropout": round(min(max(0.1 * (overfitting - 5), 0.0), 0.3), 3),
-        "dropconnect": round(min(dropconnect, 0.5), 3),
+        "dropconnect": round(min(0.06 * overfitting, 0.5), 3),
         "batch_size": B,
         "seq_len": T,
         "learning_rate": round(_SGD_RATE * (1 - train.momentum) if train.optimizer == "sgd" else adams_rate, 4),

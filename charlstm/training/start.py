@@ -58,7 +58,7 @@ def start(
         size = size_of(model, given if config is None else base.values())
         base, given = base.replace(**size), given | size
     if config is None:
-        base = base.replace(**advise(dataset, given, pretrained=model is not None))
+        base = base.replace(**advise(dataset, given, base=model))
     return new_run(base, dataset, model, "" if isinstance(init_from, LanguageModel | None) else str(init_from))
 
 

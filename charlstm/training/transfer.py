@@ -1,6 +1,7 @@
 """Starting from another model: its weights, with the vocabulary of a new corpus."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -95,12 +96,30 @@ def suggest_base(dataset: Dataset) -> list[str]:
         model = load(ENGLISH)
     except CharlstmError:
         return []
-    starts = np.linspace(0, max(len(ids) - _PIECE_CHARS, 0), _PIECES).astype(int)
-    text = "".join(dataset.vocab.decode(ids[start : start + _PIECE_CHARS], "\n") for start in starts)
+    text = _sample_text(dataset)
     known = sum(character in model.vocab.characters for character in text)
-    if known < max(_MIN_KNOWN * len(text), 2) or not model.score(text).nats_per_char < _MAX_LOSS:
+    if known < _MIN_KNOWN * len(text) or loss_before(model, dataset) >= _MAX_LOSS:
         return []
     return [f"The corpus is short and looks like English; try --init-from {ENGLISH}, a model trained on English books"]
+
+
+def loss_before(model: LanguageModel, dataset: Dataset) -> float:
+    """Return the loss of a model on a sample of a corpus that it is to learn, in nats per character that it knows.
+
+    If it knows none, or predicts numbers that are not finite, that is the loss of guessing.
+    """
+    try:
+        loss = model.score(_sample_text(dataset)).nats_per_char
+    except CharlstmError:
+        loss = math.nan
+    return loss if math.isfinite(loss) else math.log(len(model.vocab))
+
+
+def _sample_text(dataset: Dataset) -> str:
+    """Return a sample of the training text, from several places."""
+    ids = dataset.train_ids
+    starts = np.linspace(0, max(len(ids) - _PIECE_CHARS, 0), _PIECES).astype(int)
+    return "".join(dataset.vocab.decode(ids[start : start + _PIECE_CHARS], "\n") for start in starts)
 
 
 def base_of(model: LanguageModel, name: str) -> Base:
