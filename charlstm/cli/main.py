@@ -346,7 +346,8 @@ def report(request: ReportRequest) -> None:
 def plot(request: PlotRequest) -> None:
     """Plot the learning curves of one or more runs as SVG.
 
-    A run is given by its model file, or by the file that train --log wrote. Validation loss is a solid line, training loss a dashed one.
+    A run is given by its model file, or by the file that train --log wrote. Validation loss is a solid line, training
+    loss a dashed one.
 
     Examples:
     charlstm plot model.npz -o curves.svg

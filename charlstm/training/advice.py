@@ -55,8 +55,8 @@ def advise(
     They depend on the number of characters that the run reads, and on how often it reads the same ones. For a run
     limited by time, that is measured. Otherwise it follows from the settings, so that the advice is reproducible.
 
-    Pretrained weights need half the DropConnect, which disturbs what they know, and a rate that is the lower, the better
-    they predict the corpus already and the longer the run is; docs/english.md has the measurements.
+    Pretrained weights need half the DropConnect, which disturbs what they know, and a rate that is the lower, the
+    better they predict the corpus already and the longer the run is; docs/english.md has the measurements.
 
     n ranks get n times the streams, so that each has as many as one alone, and the rate times the square root of n,
     which keeps the noise of the updates the same (Krizhevsky, "One weird trick for parallelizing convolutional neural

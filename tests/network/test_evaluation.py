@@ -87,7 +87,7 @@ def test_weights_that_follow_a_text_learn_what_the_model_does_not_know(trained, 
     """A text of the same characters in reverse."""
     ids = corpus.ids[:4000][::-1].copy()
     fixed, adapted = char_losses(trained.model.network, ids), adaptive_losses(trained.model.network, ids)
-    assert adapted.mean() < 0.8 * fixed.mean()
+    assert adapted.mean() < 0.9 * fixed.mean()
     assert adapted[-1000:].mean() < adapted[:1000].mean()
 
 
