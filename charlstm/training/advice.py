@@ -38,6 +38,7 @@ _SENTENCE, _LONG = 40, 20  # characters; times the median length
 _WRAPPED = 0.6  # of the length of long lines, which four fifths of the lines of wrapped prose reach
 _UNLIKE = 3.3  # loss in nats on a corpus, above which pretrained weights need the usual rate
 _BASE_CHARS = 1_600_000  # read in a minute and a half, where the rates for pretrained weights were chosen
+_MOST_HALVINGS = 5.0  # of the rate, for pretrained weights
 _NOISE = 2.0  # nats, by which losses of single characters differ
 _SIGNIFICANT = 0.005  # fraction of a loss that is more than noise
 _CLOSE = 0.03  # fraction of a loss within which another is about as high
@@ -90,7 +91,7 @@ def advise(
     if base is not None:
         nearness = max(_UNLIKE - loss_before(base, dataset), 0.0)
         halvings = nearness * max(1.4 + 0.4 * math.log2(to_read / _BASE_CHARS), 0.0)
-        recipe["learning_rate"] = round(recipe["learning_rate"] / 2**halvings, 5)
+        recipe["learning_rate"] = round(recipe["learning_rate"] / 2 ** min(halvings, _MOST_HALVINGS), 5)
         recipe["dropconnect"] = round(recipe["dropconnect"] / 2, 3)
     recipe["batch_size"] *= ranks
     if "batch_size" not in given:

@@ -86,8 +86,9 @@ def test_later_characters_change_no_loss(changed, trained, corpus):
 def test_weights_that_follow_a_text_learn_what_the_model_does_not_know(trained, corpus):
     """A text of the same characters in reverse."""
     ids = corpus.ids[:4000][::-1].copy()
-    fixed, adapted = char_losses(trained.model.network, ids), adaptive_losses(trained.model.network, ids)
-    assert adapted.mean() < 0.9 * fixed.mean()
+    fixed = char_losses(trained.model.network, ids)
+    adapted = adaptive_losses(trained.model.network, ids, learning_rate=1.0)
+    assert adapted.mean() < 0.8 * fixed.mean()
     assert adapted[-1000:].mean() < adapted[:1000].mean()
 
 
