@@ -36,14 +36,14 @@ def charlstm_sample(H: int, L: int, B: int, kernel: str = "numpy") -> Callable[[
     network.kernel = kernel
     if B == 1:
         vocab = corpus_from_text("".join(map(chr, range(32, 32 + V)))).vocab
-        text = LanguageModel(network, vocab).stream(length=10**12, temperature=1, seed=0)
+        text = LanguageModel(network, vocab).stream(length=10**12, temperature=1, top_p=1, seed=0)
 
         def characters() -> list[str]:
             with blas_threads(1):
                 return list(islice(text, STEPS_PER_CALL))
 
         return characters
-    stepper, state, params = make_stepper(network, B), network.zero_state(B), SamplingParams(temperature=1)
+    stepper, state, params = make_stepper(network, B), network.zero_state(B), SamplingParams(temperature=1, top_p=1)
     ids = np.zeros(B, np.intp)
 
     def steps() -> None:

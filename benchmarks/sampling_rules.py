@@ -43,7 +43,7 @@ def main(corpus_path: str, hidden_size: int, length: int, rounds: int, kernel: s
         "pattern": {"pattern": f"[^é]{{{length}}}"},
     }
     samplers = {
-        name: model.sampler(SamplingParams(length=length, temperature=1, **params), corpus)
+        name: model.sampler(SamplingParams(length=length, temperature=1, **{"top_p": 1.0} | params), corpus)
         for name, params in cases.items()
     }
 
