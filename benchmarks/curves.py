@@ -10,11 +10,11 @@ _DARK = {"#ffffff": "#0d1117", "#000000": "#e6edf3", "#b0b0b0": "#484f58", "#ccc
 
 
 def draw_symptoms(results: dict[str, Any], every: int, target: Path) -> None:
-    """Draw the right program and one program for each symptom."""
+    """Draw the correct program and one program for each symptom."""
     chosen = {
-        "right program": results["curves"]["none"],
+        "correct program": results["curves"]["none"],
         "empty-loop: stays at ln V": results["curves"]["empty-loop"],
-        "positions: stuck at letter frequencies": results["curves"]["positions"],
+        "positions: stays at character frequencies": results["curves"]["positions"],
         "swapped-state": results["curves"]["swapped-state"],
         "sigmoid-twice": results["curves"]["sigmoid-twice"],
         "ascent: rises": results["curves"]["ascent"],

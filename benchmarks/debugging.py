@@ -51,7 +51,7 @@ CURES = {
     "Adam": ("Adam",),
     "Adam, clipped to 6": ("Adam", "clipping"),
 }
-BROKEN = {"none": (), "the five": gallery.FIVE, "the five but for error-carried": gallery.FIVE[:-1]}
+BROKEN = {"none": (), "the five": gallery.FIVE, "the five without error-carried": gallery.FIVE[:-1]}
 LONG = ("none", "candidate-error", "error-carried", "no-path-c", "state-ignored", "state-not-reset")
 SGD = ((RULES["SGD"][0][0], "params[name] -= 5 * grads[name]"),)  # for gradients of the mean
 Changes = tuple[tuple[str, str], ...]
@@ -156,7 +156,7 @@ def measure_part(part: str) -> dict[str, Any]:
 
 
 def baselines() -> dict[str, float]:
-    """Return the loss of guessing and of letter frequencies on the bundled posts, in nats."""
+    """Return the loss of guessing and of character frequencies on the bundled posts, in nats."""
     ids = gallery.load(gallery.program()).ids
     share = np.bincount(ids) / len(ids)
     return {"guessing": math.log(len(share)), "frequencies": -float((share * np.log(share)).sum())}
@@ -181,9 +181,9 @@ def summary(runs: list[Losses]) -> str:
 
 def mistakes_table(results: dict[str, Any]) -> Iterator[str]:
     """Yield the table of mistakes and their effect."""
-    yield "| mistake | in | first loss | with Adam | with SGD | 40 characters |"
+    yield "| mistake | where | first loss | with Adam | with SGD | 40 characters |"
     yield "|---|---|---|---|---|---|"
-    rows = [("none", "none: the right program", "")]
+    rows = [("none", "none: the correct program", "")]
     rows += [(m.name, f"[{m.name}](#{m.name})", m.where) for m in gallery.MISTAKES]
     for name, label, where in rows:
         runs, with_sgd = results["curves"][name], results["sgd"].get(name)
@@ -210,7 +210,7 @@ def checks_table(results: dict[str, Any]) -> Iterator[str]:
     yield f"| mistake | {' | '.join(titles)} |"
     yield f"|---{'|---' * len(names)}|"
     for mistake, found in results["checks"].items():
-        marks = [{True: "", False: "**found**", None: "not made"}[found.get(name)] for name in names]
+        marks = [{True: "", False: "**found**", None: "skipped"}[found.get(name)] for name in names]
         yield f"| {mistake} | {' | '.join(marks)} |"
 
 
@@ -230,8 +230,9 @@ def short_summary(results: dict[str, Any]) -> Iterator[str]:
     sometimes = [name for name, passed in seeds.items() if 0 < len(passed) < len(SEEDS)]
     of_five = "; ".join(f"{name} {short_verdict(results['short text'][name])}" for name in gallery.FIVE)
     text = (
-        f"Of the {len(seeds)} mistakes, {len(always)} pass with every seed, and {len(sometimes)} with some. The right "
-        f"program takes {round(fmean(results['short text']['none']))} steps. Of the first five: {of_five}."
+        f"Of the programs with one of the {len(seeds)} mistakes, {len(always)} pass with every seed, and "
+        f"{len(sometimes)} with some. The correct program takes {round(fmean(results['short text']['none']))} steps. "
+        f"Of the five mistakes above: {of_five}."
     )
     yield from textwrap.wrap(text, 100, break_on_hyphens=False)
 
@@ -253,12 +254,12 @@ def mistakes_list(results: dict[str, Any]) -> Iterator[str]:
 
 
 def program_lines() -> list[str]:
-    """Return the lines of the right program."""
+    """Return the lines of the correct program."""
     return gallery.program().splitlines()
 
 
 def cures_table(results: dict[str, Any]) -> Iterator[str]:
-    """Yield the table of cures, on the right program and on broken ones."""
+    """Yield the table of cures, on the correct program and on broken ones."""
     yield f"| mistakes | {' | '.join(CURES)} |"
     yield f"|---{'|---' * len(CURES)}|"
     for broken in BROKEN:
@@ -268,7 +269,7 @@ def cures_table(results: dict[str, Any]) -> Iterator[str]:
 def classic_table(results: dict[str, Any]) -> Iterator[str]:
     """Yield the losses of `-c classic` by step."""
     runs = results["classic"].values()
-    yield "| steps | characters | training loss | seeds from, to |"
+    yield "| steps | characters | training loss | range over seeds |"
     yield "|---|---|---|---|"
     yield f"| 1 | 100 | {fmean(run['first'] for run in runs):.3f} | |"
     for step in (100, 200, 500, 1000, 2000, 5000, 10000):
@@ -283,8 +284,8 @@ def settings_line(results: dict[str, Any]) -> Iterator[str]:
     text = (
         f"Measured by `make gallery`: {len(SEEDS)} seeds, {STEPS:,} steps of 50 characters of the bundled posts, 64 "
         f"units, Adam at 0.01. The loss at the end is the mean of the last {END} steps, in nats per character; in "
-        f"brackets, the lowest and the highest seed. Guessing costs {results['guessing']:.2f} and letter frequencies "
-        f"{results['frequencies']:.2f}. Machine: {results['machine']}."
+        f"brackets, the lowest and the highest of the seeds. For comparison, guessing has a loss of "
+        f"{results['guessing']:.2f}, character frequencies {results['frequencies']:.2f}. Machine: {results['machine']}."
     )
     yield from textwrap.wrap(text, 100, break_on_hyphens=False)
 

@@ -172,7 +172,7 @@ def sample(length):
 if __name__ == "__main__":
     print(f"{len(ids):,} characters, {V} distinct: guessing costs ln V = {np.log(V):.3f} nats per character")
     share = np.bincount(ids) / len(ids)
-    print(f"letter frequencies cost {-(share * np.log(share)).sum():.3f}")
+    print(f"character frequencies cost {-(share * np.log(share)).sum():.3f}")
     check_gradients(*next(windows(ids)))
     losses = []
     for loss in train(STEPS):

@@ -41,14 +41,14 @@ _NO_ERROR = """\
 MISTAKES = (
     Mistake(
         "positions",
-        "Positions are fed instead of characters",
+        "The network is given positions instead of characters",
         "forward",
         (
             ("gates = cell(params, x[t],", "gates = cell(params, t,"),
             ('grads["w_x"][:, x[t]] +=', 'grads["w_x"][:, t] +='),
         ),
         (),
-        "The loss sticks at letter frequencies. The gradients are right, so a gradient check passes.",
+        "The loss stays at that of character frequencies. The gradients are correct, so a gradient check passes.",
     ),
     Mistake(
         "swapped-state",
@@ -56,15 +56,15 @@ MISTAKES = (
         "forward",
         ((" h, c)\n        logits", " c, h)\n        logits"),),
         LSTM,
-        "It sticks far above the right program. The gates get the gradients of another network; those of the output layer are right.",
+        "The loss plateaus far above that of the correct program. The gates get the gradients of a different network; those of the output layer are correct.",
     ),
     Mistake(
         "candidate-error",
-        "The candidate is given the error of the cell, without the input gate",
+        "The candidate's gradient lacks the factor of the input gate",
         "backward",
         (("dz_g = dc * i * (1 - g**2)", "dz_g = dc * (1 - g**2)"),),
         LSTM,
-        "With SGD, the loss rises or leaps. Adam hides it. In a window of one step, only the candidate's rows are wrong.",
+        "With SGD, the loss rises or spikes. With Adam, the curve does not show the mistake. In a window of one step, only the candidate's rows are wrong.",
     ),
     Mistake(
         "sigmoid-twice",
@@ -76,11 +76,11 @@ MISTAKES = (
             ("dz_o = dh * np.tanh(c) * o * (1 - o)", "dz_o = dh * np.tanh(c) * sigmoid(o) * (1 - sigmoid(o))"),
         ),
         LSTM,
-        "With Adam, it sticks above the right program; with SGD, the loss becomes NaN. Where i (1 - i) vanishes for a closed gate, this factor stays between 0.20 and 0.25.",
+        "With Adam, the loss plateaus above that of the correct program; with SGD, it becomes NaN. For a closed gate, i (1 - i) vanishes, but the wrong factor stays between 0.20 and 0.25.",
     ),
     Mistake(
         "error-carried",
-        "The error of one window is carried into the next",
+        "The gradient of one window is carried into the next",
         "backward",
         (
             (_NO_ERROR, "    dh_next, dc_next = error\n"),
@@ -91,7 +91,7 @@ MISTAKES = (
             ("    return grads\n", "    error[:] = dh_next, dc_next\n    return grads\n"),
         ),
         (),
-        "The curve of an otherwise right program does not show it. The first window's gradients are right, and no later ones. Overfitting a short text fails.",
+        "The curve of an otherwise correct program does not show the mistake. The gradients of the first window are correct, those of later windows are not. Overfitting a short text fails.",
     ),
     Mistake(
         "tanh-twice",
@@ -102,23 +102,23 @@ MISTAKES = (
             ("o * (1 - np.tanh(c) ** 2)", "o * (1 - np.tanh(np.tanh(c)) ** 2)"),
         ),
         LSTM,
-        "With Adam, it sticks far above the right program; with SGD, the loss becomes NaN. Where 1 - g^2 vanishes, this factor stays above 0.42.",
+        "With Adam, the loss plateaus far above that of the correct program; with SGD, it becomes NaN. Where 1 - g^2 vanishes, the wrong factor stays above 0.42.",
     ),
     Mistake(
         "no-path-c",
-        "The error of c does not reach the previous step",
+        "The gradient of c does not reach the previous step",
         "backward",
         ((" (1 - np.tanh(c) ** 2) + dc_next", " (1 - np.tanh(c) ** 2)"),),
         LSTM,
-        "The curve does not show it. No gradient rewards the cell for storing something for several steps.",
+        "The curve does not show the mistake. No gradient rewards the cell for storing something for several steps.",
     ),
     Mistake(
         "no-path-h",
-        "The error of h does not reach the previous step",
+        "The gradient of h does not reach the previous step",
         "backward",
         (('dlogits @ params["w_out"] + dh_next', 'dlogits @ params["w_out"]'),),
         LSTM,
-        "It costs little, because the path through c remains.",
+        "The mistake costs little, because the path through c remains.",
     ),
     Mistake(
         "forwards",
@@ -126,7 +126,7 @@ MISTAKES = (
         "backward",
         ((_LOOP, "for t in range(len(x))[:-1]:"),),
         ALL,
-        "It sticks above the right program: the gates get the errors of the past.",
+        "The loss plateaus above that of the correct program: the gates get the gradients of earlier steps.",
     ),
     Mistake(
         "empty-loop",
@@ -138,11 +138,11 @@ MISTAKES = (
     ),
     Mistake(
         "last-step-only",
-        "The gradient of w_x is that of one step, because its line is outside the loop",
+        "The gradient of w_x comes from a single step, the last one visited, because its line is outside the loop",
         "backward",
         ((_W_X, _W_X.removeprefix("    ")),),
         ("w_x",),
-        "It sticks above the right program: one character of each window is adjusted.",
+        "The loss plateaus above that of the correct program: only the first character of each window changes its weights.",
     ),
     Mistake(
         "bias-copied",
@@ -150,15 +150,15 @@ MISTAKES = (
         "backward",
         (('grads["b"] += dz\n', 'grads["b"] += np.concatenate([dz_g, dz_i, dz_i, dz_o])\n'),),
         ("b",),
-        "With Adam, the curve does not show it. With SGD, some seeds diverge.",
+        "With Adam, the curve does not show the mistake. With SGD, some seeds diverge.",
     ),
     Mistake(
         "split-swapped",
-        "The error of [h, x] is split as [x, h]",
+        "The gradient of [h, x] is split as [x, h]",
         "backward",
         (('dh_next = dz @ params["w_h"]', 'dh_next = (dz @ np.hstack([params["w_h"], params["w_x"]]))[-H:]'),),
         LSTM,
-        "It costs little: the path through h carries errors of the wrong units, but the path through c remains.",
+        "The mistake costs little: the path through h carries gradients of the wrong units, but the path through c remains.",
     ),
     Mistake(
         "sum-for-mean",
@@ -166,31 +166,31 @@ MISTAKES = (
         "backward",
         ((" / len(x)  # [V]; p - one_hot(y), over T for the mean", "  # [V]; p - one_hot(y)"),),
         ALL,
-        "With SGD, the loss becomes NaN. Adam hides it, because it divides by the size of the gradients.",
+        "With SGD, the loss becomes NaN. With Adam, the curve does not show the mistake, because Adam divides by the size of the gradients.",
     ),
     Mistake(
         "no-forget-factor",
-        "The error of c reaches the previous step without the forget gate",
+        "The gradient of c is passed to the previous step without the factor of the forget gate",
         "backward",
         (("dc_next = dc * f", "dc_next = dc"),),
         LSTM,
-        "It ends above the right program, by little or much, depending on the seed.",
+        "The loss ends slightly or far above that of the correct program, depending on the seed.",
     ),
     Mistake(
         "c-for-c-prev",
-        "The forget gate's gradient has c after the step instead of c before it",
+        "The gradient of the forget gate uses the new c instead of the previous one",
         "backward",
         (("dz_f = dc * c_prev * f * (1 - f)", "dz_f = dc * c * f * (1 - f)"),),
         LSTM,
-        "The curve hardly shows it, because c changes little from step to step.",
+        "The curve hardly shows the mistake, because c changes little from step to step.",
     ),
     Mistake(
         "h-for-h-prev",
-        "The gradient of w_h has h after the step instead of h before it",
+        "The gradient of w_h uses the new h instead of the previous one",
         "backward",
         (("np.outer(dz, h_prev)", "np.outer(dz, h)"),),
         ("w_h",),
-        "It ends a little above the right program.",
+        "The loss ends a little above that of the correct program.",
     ),
     Mistake(
         "softmax-overflow",
@@ -206,7 +206,7 @@ MISTAKES = (
         "forward",
         (("    h, c = state\n", "    h, c = zero_state()\n"),),
         (),
-        "The curve of one epoch does not show it. Every window starts without context, which costs little until the network can use it.",
+        "The curve of one epoch does not show the mistake. Every window starts without context, which costs little until the network can use it.",
     ),
     Mistake(
         "targets-not-shifted",
@@ -256,7 +256,7 @@ MISTAKES = (
             ),
         ),
         (),
-        "It has the effect of state-ignored, but no function of the program is wrong.",
+        "The effect is that of state-ignored, but every function of the program is correct.",
     ),
     Mistake(
         "state-not-reset",
@@ -269,7 +269,7 @@ MISTAKES = (
             ),
         ),
         (),
-        "It does no harm: once per epoch, the end of the text leads into its start.",
+        "The mistake does no harm: once per epoch, the state at the end of the text is carried to its start.",
     ),
     Mistake(
         "biases-normal",
@@ -280,7 +280,7 @@ MISTAKES = (
             ('"b_out": np.zeros(V)', '"b_out": rng.normal(size=V)'),
         ),
         (),
-        "With some seeds, the random `b_out` raises the first loss well above ln V. The curve soon forgets it.",
+        "With some seeds, the random `b_out` raises the first loss well above ln V. The effect on the curve soon disappears.",
     ),
 )
 
@@ -288,7 +288,7 @@ FIVE = ("positions", "swapped-state", "candidate-error", "sigmoid-twice", "error
 
 
 def program() -> str:
-    """Return the source of the right program."""
+    """Return the source of the correct program."""
     return PROGRAM.read_text(encoding="utf-8")
 
 
@@ -307,7 +307,7 @@ def mistake(name: str) -> Mistake:
 
 
 def source_of(*names: str) -> str:
-    """Return the source of the program with these mistakes; of the right program without any."""
+    """Return the source of the program with these mistakes; of the correct program without any."""
     return change(program(), *(pair for name in names for pair in mistake(name).changes))
 
 

@@ -33,7 +33,7 @@ def check_run(probe: Probe) -> str:
         )
     probe.run(probe.window(5), probe.zero)
     size = sum(param.size for param in program.params.values())
-    told = "float64" if probe.precision is not FLOAT32 else "float32, so the bounds are wide: 3 % for gradients"
+    told = "float64" if probe.precision is not FLOAT32 else "float32, so the bounds are wide: 3% for gradients"
     return f"{size:,} parameters, V = {program.vocab_size}, {told}"
 
 
