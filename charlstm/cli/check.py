@@ -71,14 +71,15 @@ def _wrap(text: str) -> list[str]:
 def _summarize(results: Sequence[Result], failed: Sequence[Result]) -> str:
     made = [result for result in results if result.passed is not None]
     skipped = len(results) - len(made)
-    note = f", {skipped} {'was' if skipped == 1 else 'were'} not made" if skipped else ""
+    note = f", {skipped} {'was' if skipped == 1 else 'were'} skipped" if skipped else ""
     lines = []
     undefined = [name for name in _OPTIONAL if name not in {result.name for result in results}]
     if undefined and len(results) > 1:  # the program runs
         are = "is" if len(undefined) == 1 else "are"
         lines.append(f"{' and '.join(undefined)} {are} not defined, and so not checked.")
     if failed:
-        lines.append(f"{len(failed)} of {len(made)} checks failed{note}. {_ADVICE}")
+        advice = f" {_ADVICE}" * (len(failed) > 1)
+        lines.append(f"{len(failed)} of {len(made)} checks failed{note}.{advice}")
     else:
         lines.append(f"All {len(made)} checks passed{note}.")
     return "\n".join(lines)

@@ -19,6 +19,7 @@ _SMOOTHING = 50  # steps
 _MARGIN = "    | "
 _SPARKS, _SPARK_BARS = 20, "▁▂▃▄▅▆▇█"
 _BAR_COLUMNS = 31  # of the bar with the time, in the first hour
+_WIDE = 80  # columns, which leave room for labels
 
 
 class Display:
@@ -56,7 +57,8 @@ class Display:
         if self._bars is None:
             return
         self._loss = report.loss if math.isnan(self._loss) else 0.98 * self._loss + 0.02 * report.loss
-        parts = [f"{bits(self._loss):.3f} bits"]
+        label = "training " * (terminal_size().columns >= _WIDE)
+        parts = [f"{label}{bits(self._loss):.3f} bits"]
         if self._losses:
             parts += [f"validation {bits(self._losses[-1]):.3f}", f"best {bits(min(self._losses)):.3f}"]
             parts += [sparkline(self._losses, self._baseline)]
@@ -136,7 +138,7 @@ class _Bars:
 
 
 def sparkline(losses: Sequence[float], baseline: float = 0.0) -> str:
-    """Return the course of losses in little bars, with a | where they fall below a baseline; "" for fewer than two."""
+    """Return losses as little bars, with a | where they fall below a baseline; "" for fewer than two."""
     shown = losses[-_SPARKS:]
     if len(shown) < 2:
         return ""
@@ -176,6 +178,6 @@ class SpikeDetector:
         if highest is None:
             return ""
         return (
-            f"{number} loss {'spike' if number == 1 else 'spikes'}, up to {highest.loss:.2f} nats at step "
+            f"{number:,} loss {'spike' if number == 1 else 'spikes'}, up to {bits(highest.loss):,.2f} bits at step "
             f"{highest.step:,}, where the gradient norm was {highest.grad_norm:.2g}"
         )

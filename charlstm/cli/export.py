@@ -5,7 +5,7 @@ from charlstm.cli.inputs import QUIET, clean_typed, load_checkpoint, unescape
 from charlstm.cli.output import say
 from charlstm.cli.requests import ExportRequest
 from charlstm.config.settings import DataConfig
-from charlstm.errors import UsageError
+from charlstm.errors import UsageError, quote
 from charlstm.export.page import make_page, measure_rounding
 from charlstm.export.tensors import encode_tensors
 from charlstm.storage.weights import Format
@@ -22,7 +22,10 @@ def export_model(request: ExportRequest) -> None:
             data = encode_tensors(run)
         else:
             title = request.title or model_name(request.checkpoint)
-            data = make_page(run, title, weights, _read_prime(request.prime, run.config.data)).encode()
+            prime = _read_prime(request.prime, run.config.data)
+            if unknown := sorted(set(prime) - set(run.model.vocab.characters)):
+                say(f"The page will skip characters of --prime that the model does not know: {quote(''.join(unknown))}")
+            data = make_page(run, title, weights, prime).encode()
             cost = measure_rounding(run.model, weights)
             rounding = f". Rounding the weights to {weights} adds {cost:.4f} nats per character to the loss"
         file.write(data)

@@ -37,7 +37,7 @@ def load_checkpoint(path: str, kernel: str = "numpy") -> Run:
 
 def prepare_kernel(wanted: str, hidden_size: int, *, quiet: bool = False) -> str:
     """Return the kernel to use, and announce its compilation if that takes a while; see `choose_kernel`."""
-    timer = threading.Timer(_COMPILING_S, say, ["Compiling the numba kernel, once on this machine ..."])
+    timer = threading.Timer(_COMPILING_S, say, ["Compiling the Numba kernel (only the first time) ..."])
     if not quiet:
         timer.start()
     try:

@@ -109,9 +109,9 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
     """Train a model on one or more texts, read in order.
 
     A text is a file, a directory, `-` for standard input, or `@tweets`, a bundled corpus. Compressed files and archives
-    are unpacked, .html and .docx files read as text, and tables and JSON with --field. docs/corpora.md has the details.
-    Ctrl-C saves the run and stops it; --resume continues it. Under mpiexec, several machines train one model
-    (docs/mpi.md).
+    are unpacked; .html and .docx files are read as text; tables and JSON need --field or --raw. docs/corpora.md has the
+    details. Ctrl-C saves the run and stops it; --resume continues it. Under mpiexec, several processes or machines
+    train one model (docs/mpi.md).
 
     Without -c, the settings whose default is auto are chosen to suit the corpus and the time limit; `charlstm plan`
     shows their values.
@@ -136,9 +136,10 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
 @setting_options(*DATA_SETTINGS, *LIMITS, "threads", "kernel")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
-    """Describe a corpus, suggest settings, and estimate time and memory.
+    """Describe a corpus, suggest settings, and estimate the cost.
 
-    Training speed is measured on this machine. Without -c, `charlstm train` chooses settings the same way.
+    Training time, memory and the size of the model are estimated; the speed is measured on this machine. Without
+    -c, `charlstm train` chooses settings the same way.
 
     Examples:
     charlstm plan corpus.txt
@@ -208,10 +209,10 @@ def score(request: ScoreRequest) -> None:
     """Measure how well a model predicts a text.
 
     Prints the loss in nats and bits per character (lower is better) and the perplexity per character. The recurrent
-    state starts at zero and is not reset between lines or files; the first character is not scored. A model trained on
-    --documents starts each from zero, and scores its end like a character. Characters outside the vocabulary are
-    counted and skipped, or scored as one symbol by a model trained with --min-count. `-` reads standard input. Several
-    files are scored as one text.
+    state starts at zero and is not reset between lines or files; the first character is not scored. If the model was
+    trained with --documents, the state is reset for each document, and the end of a document is scored like a
+    character. Characters outside the vocabulary are counted and skipped, or scored as one symbol by a model trained
+    with --min-count. `-` reads standard input. Several files are scored as one text.
 
     Examples:
     charlstm score model.npz other.txt
@@ -245,7 +246,8 @@ def check(program: str, as_json: bool) -> int:
     loss_and_grads(params, x, y, state), which returns loss, grads and the new state. Any layout of the parameters will
     do. docs/check.md shows how to adapt a program in a few lines. The file is run, so check only code that you trust.
 
-    Exit code 0 means that all checks passed, 1 that one failed, and 2 that the file lacks a name.
+    Exit code 0 means that all checks passed, 1 that one failed, and 2 that the file
+    cannot be read or does not define a required name.
 
     Examples:
     charlstm check mine.py
@@ -257,10 +259,10 @@ def check(program: str, as_json: bool) -> int:
 
 
 @cli.command()
-@click.argument("checkpoint", metavar="[FILE]", default="model.npz")
+@click.argument("checkpoint", metavar="[MODEL]", default="model.npz")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(checkpoint: str, as_json: bool) -> None:
-    """Show a model's size, vocabulary, settings and training history.
+    """Show a model's size, vocabulary, settings and history, by default model.npz's.
 
     Examples:
     charlstm info model.npz
@@ -384,7 +386,7 @@ def _with_model(request: _Request, path: str | None) -> _Request:
     if not is_model(path):
         kinds = ".npz or .safetensors" if ctx.info_name == "convert" else ".npz"
         raise UsageError(
-            f"{ctx.info_name} takes a model file ({kinds}), not {path}; if that is a model with another name, "
+            f"{ctx.info_name} takes a model file ({kinds}), not {path}; if it is a model without that extension, "
             "use --ckpt"
         )
     if ctx.get_parameter_source("checkpoint") is not ParameterSource.DEFAULT:

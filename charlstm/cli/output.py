@@ -58,9 +58,10 @@ def as_json(value: Any, indent: int | None = None) -> str:
 def terminal_size() -> os.terminal_size:
     """Return the size of the terminal, even if standard output is not one."""
     try:
-        return shutil.get_terminal_size(os.get_terminal_size(sys.stderr.fileno()))
+        size = os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError, AttributeError):  # not a terminal, closed, missing
         return shutil.get_terminal_size()
+    return shutil.get_terminal_size(os.terminal_size((size.columns or 80, size.lines or 24)))  # 0: unknown
 
 
 def line_width() -> int:
@@ -68,11 +69,22 @@ def line_width() -> int:
     return min(terminal_size().columns, _MAX_COLUMNS)
 
 
-def wrap_words(line: str) -> str:
-    """Return a line wrapped to the terminal. Indented lines are commands to copy, and stay unchanged."""
+def wrap_words(line: str, label: str = "") -> str:
+    """Return a line wrapped to the terminal, to the right of its label.
+
+    Indented lines are commands to copy, and stay unchanged.
+    """
     if line.startswith(" "):
         return line
-    return textwrap.fill(line, line_width(), break_long_words=False, break_on_hyphens=False)
+    indent = " " * len(label)
+    return textwrap.fill(
+        line,
+        line_width(),
+        initial_indent=label,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def cut_line(line: str, width: int) -> list[str]:

@@ -1,11 +1,12 @@
 """`charlstm plan`: a description of a corpus, the settings that suit it, and the cost of training."""
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charlstm.cli.inputs import read_texts
-from charlstm.cli.output import as_json, format_settings
+from charlstm.cli.output import as_json, format_settings, is_terminal, wrap_words
 from charlstm.config.kinds import as_flag
 from charlstm.config.settings import SETTINGS, Config
 from charlstm.errors import printable
@@ -16,6 +17,7 @@ from charlstm.training.advice import (
     file_bytes,
     measure_speed,
     memory_bytes,
+    reference_of,
     repeated_line_fraction,
     suggest_data_settings,
     suggest_documents,
@@ -39,8 +41,8 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
         "model_vocabulary": len(dataset.vocab.code_points),
         "settings": settings,
         "suggestions": [
-            *suggest_data_settings(config, dataset.vocab),
-            *suggest_documents(corpus),
+            *suggest_data_settings(config, dataset),
+            *suggest_documents(corpus, "row" if config.data.field else "line"),
             *suggest_base(dataset),
         ],
         **_estimate_cost(dataset, config),
@@ -49,10 +51,10 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
         print(as_json(values, indent=2))
         return
     _print_corpus(values)
-    print(f"settings    {format_settings(settings)}")
-    print(f"speed       {values['chars_per_s']:,.0f} characters/s on this machine")
-    print(f"time        {values['seconds']:,.0f} s, {values['epochs']:,.1f} epochs")
-    print(f"memory      {values['memory_mb']:,.0f} MB; model file {values['file_mb']:.1f} MB")
+    _print_row("settings", format_settings(settings))
+    _print_row("speed", f"{values['chars_per_s']:,.0f} characters/s on this machine")
+    _print_row("time", f"{values['seconds']:,.0f} s, {_format_epochs(values['epochs'])} epochs")
+    _print_row("memory", f"{values['memory_mb']:,.0f} MB; model file {values['file_mb']:.1f} MB")
     given = [word for name in flags for word in as_flag(SETTINGS[name], config.format()[name])]
     print("To train with these settings:")
     print(f"    {printable(shlex.join(['charlstm', 'train', *paths, *given]))}")
@@ -64,13 +66,22 @@ def _print_corpus(values: Mapping[str, Any]) -> None:
     listed += ", ..." if len(rare) > _SHOWN_RARE else ""
     left = values["model_vocabulary"]
     merged = "" if left == values["vocabulary"] else f", {left} with rare ones merged"
-    print(f"corpus      {values['chars']:,} characters, {values['vocabulary']} distinct{merged}")
+    _print_row("corpus", f"{values['chars']:,} characters, {values['vocabulary']:,} distinct{merged}")
     if values["documents"] is not None:
-        print(f"documents   {values['documents']:,}; {values['copies']:,} equal an earlier one")
-    print(f"rare        {len(rare)} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
-    print(f"lines       {endings}; {values['repeated_lines']:.1%} repeat an earlier line")
+        _print_row("documents", f"{values['documents']:,}, including {values['copies']:,} copies of earlier ones")
+    _print_row("rare", f"{len(rare):,} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
+    _print_row("lines", f"{endings}; {values['repeated_lines']:.1%} repeat an earlier line")
     for suggestion in values["suggestions"]:
-        print(f"suggestion  {suggestion}")
+        _print_row("suggestion", suggestion)
+
+
+def _format_epochs(epochs: float) -> str:
+    return f"{epochs:,.1f}" if epochs >= 1 else f"{epochs:.2g}"
+
+
+def _print_row(name: str, value: str) -> None:
+    label = f"{name:12}"
+    print(wrap_words(value, label) if is_terminal(sys.stdout) else label + value)
 
 
 def _describe(corpus: Corpus, dataset: Dataset) -> dict[str, Any]:
@@ -82,7 +93,7 @@ def _describe(corpus: Corpus, dataset: Dataset) -> dict[str, Any]:
         "vocabulary": len(corpus.vocab.code_points),
         "rare": {character: count for character, count in counts.items() if count < RARE},
         "repeated_lines": repeated_line_fraction(corpus),
-        "line_endings": sorted(_LINE_ENDINGS[ending] for ending in corpus.line_endings),
+        "line_endings": sorted(_LINE_ENDINGS[ending] for ending in corpus.line_endings or {"\n"} & counts.keys()),
     }
 
 
@@ -91,10 +102,11 @@ def _estimate_cost(dataset: Dataset, config: Config) -> dict[str, Any]:
     chars_per_s = measure_speed(config, dataset)
     steps = total_steps_of(config.train, batches)
     seconds = (config.train.time_s or 0) if steps is None else batches.chars_after(steps) / chars_per_s
+    models = [config, *([] if config.train.time_s is None else [reference_of(config)])]  # that train, or are timed
     return {
         "chars_per_s": chars_per_s,
         "seconds": seconds,
         "epochs": seconds * chars_per_s / batches.chars_per_epoch,
-        "memory_mb": memory_bytes(config, dataset) / 1e6,
+        "memory_mb": max(memory_bytes(each, dataset) for each in models) / 1e6,
         "file_mb": file_bytes(config, len(dataset.vocab)) / 1e6,
     }

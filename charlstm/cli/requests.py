@@ -112,7 +112,7 @@ class SampleRequest:
         "Random seed. The same seed gives the same text; by default, the text differs every time.",
         group="Reproducibility",
     )
-    num: int = setting(1, integer(1, 10**9), "Generate N texts, with consecutive seeds.", group="Output")
+    num: int = setting(1, integer(1, 10**9), "Generate N texts, each from its own seed.", group="Output")
     best_of: int = setting(
         1, integer(1, 10**6), "Generate N candidates for each text and keep the most likely.", group="Search"
     )
@@ -144,9 +144,12 @@ class SampleRequest:
         group="Prime",
     )
     field: str | None = setting(
-        None, name("NAME"), "Field with the text in these files, if it is not the one used in training.", group="Prime"
+        None,
+        name("NAME"),
+        "Field with the text in --corpus and --prime-file. Defaults to that used in training.",
+        group="Prime",
     )
-    raw: bool | None = setting(None, boolean(), "Read tables, JSON and HTML as they are.", group="Prime")
+    raw: bool | None = setting(None, boolean(), "Read tables, JSON and HTML unchanged.", group="Prime")
     output: str | None = setting(
         None, name(), "Write to this file instead of standard output.", short="-o", group="Output"
     )
@@ -154,8 +157,8 @@ class SampleRequest:
     separator: str | None = setting(
         None,
         text(),
-        "Write this between texts (\\n is a newline). Defaults to a newline between texts of one line, to a blank "
-        "line between documents separated by one, otherwise to a heading with the seed.",
+        "Write this between texts (\\n is a newline). Defaults to a newline for texts of one line, a blank line if the "
+        "documents of the corpus were separated by blank lines, and otherwise a heading with the seed.",
         group="Output",
     )
     kernel: str = _KERNEL
@@ -232,7 +235,9 @@ class ExportRequest:
     )
     force: bool = switch("Overwrite --output.", group="Output")
     half: bool = switch("Store a page's weights as float16 instead of int8, which doubles its size.", group="Output")
-    title: str | None = setting(None, text(), "Title of the page. Defaults to the model's file name.", group="Output")
+    title: str | None = setting(
+        None, text(), "Title of the page. Defaults to the model's file name without .npz.", group="Output"
+    )
     prime: str = setting("", text(), "Opening text in the page, for the model to continue.", group="Prime")
     checkpoint: str = _CHECKPOINT
 
@@ -249,7 +254,9 @@ class ReportRequest:
     files: tuple[str, ...]
     output: str | None = setting(None, name(), "HTML file to write. Required.", short="-o", group="Output")
     force: bool = switch("Overwrite --output.", group="Output")
-    title: str | None = setting(None, text(), "Title of the page. Defaults to the model's file name.", group="Output")
+    title: str | None = setting(
+        None, text(), "Title of the page. Defaults to the model's file name without .npz.", group="Output"
+    )
     checkpoint: str = _CHECKPOINT
 
     def __post_init__(self) -> None:
@@ -293,7 +300,7 @@ class ScoreRequest:
     field: str | None = setting(
         None, name("NAME"), "Field with the text in tables and JSON. Defaults to that used in training.", group="Corpus"
     )
-    raw: bool | None = setting(None, boolean(), "Read tables, JSON and HTML as they are.", group="Corpus")
+    raw: bool | None = setting(None, boolean(), "Read tables, JSON and HTML unchanged.", group="Corpus")
     baselines: str | None = setting(
         None,
         name("CORPUS"),

@@ -172,7 +172,7 @@ def _adapt(prime: str, vocab: Vocab, request: SampleRequest) -> str:
     except UnicodeEncodeError:
         raise UsageError("not UTF-8") from None
     except UnknownCharactersError as error:
-        raise UsageError(f"{error}; --unknown skip leaves them out") from None
+        raise UsageError(f"{error}; try --unknown nearest for similar ones, or --unknown skip") from None
     if 0 < request.max_chars < len(shown_prime(prime, request)):
         raise UsageError(f"its {len(prime):,} characters exceed --max-chars; raise that, or use --hide-prime")
     return prime

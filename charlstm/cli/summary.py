@@ -30,14 +30,15 @@ _SAMPLE_DOCUMENTS = 200  # at most
 def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str, Any]) -> dict[str, float]:
     """Describe the corpus and the settings that were chosen; return the losses of simple models, after showing them."""
     config, batches = run.config, batches_for(run.config, dataset)
-    documents = ""
+    in_train = in_val = ""
     if dataset.train_starts is not None:
-        documents = f" in {len(dataset.train_starts) - 1:,} and {dataset.val_documents:,} documents"
+        in_train, in_val = f" in {len(dataset.train_starts) - 1:,} documents", f" in {dataset.val_documents:,}"
     merged = "" if dataset.vocab.unknown_id is None else " with rare ones merged"
+    layers = "1 layer" if config.model.num_layers == 1 else f"{config.model.num_layers} layers"
     display.say(
-        f"{len(dataset.train_ids):,} training characters, {len(dataset.val_ids):,} for validation{documents}, "
-        f"{len(dataset.vocab.code_points)} distinct{merged}; "
-        f"{config.model.num_layers} x {config.model.hidden_size} units, {run.model.network.size:,} parameters"
+        f"{len(dataset.train_ids):,} training characters{in_train}, {len(dataset.val_ids):,} for validation{in_val}; "
+        f"{len(dataset.vocab.code_points):,} distinct characters{merged}; "
+        f"{layers} of {config.model.hidden_size:,} units, {run.model.network.size:,} parameters"
     )
     if chosen:
         display.say(f"Settings chosen to suit the corpus: {format_settings(chosen)}")
@@ -47,13 +48,14 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
             f"instead of {config.train.batch_size} and {config.train.seq_len}"
         )
     if dataset.copies:
-        dropped = "were dropped" if dataset.deduplicate else "use --deduplicate to drop them"
-        display.say(f"{format_copies(dataset)}: {dropped}")
+        display.say(format_copies(dataset))
     if run.training and not run.training.step:
-        for suggestion in suggest_data_settings(config, dataset.vocab):
+        for suggestion in suggest_data_settings(config, dataset):
             display.say(suggestion)
     if config.data.val_fraction and len(dataset.val_ids) < 2:
-        display.say("The corpus is too short for validation; the last weights will be kept")
+        is_single = dataset.train_starts is not None and len(dataset.train_starts) == 2
+        why = "has a single document, so none can be held out" if is_single else "is too short"
+        display.say(f"The corpus {why} for validation; the final weights will be kept")
     elif len(dataset.val_ids) >= 2 and not display.quiet:
         return _show_baselines(display, run.config, dataset)
     return {}
@@ -88,8 +90,7 @@ def finish(display: Display, run: Run, out: str, how: str) -> None:
     loss, best = run.best_loss, run.best
     result = "" if loss is None else f": validation loss {loss:.3f} nats, {bits(loss):.3f} bits per character"
     if best and run.history and best.val_chars > run.history[-1].val_chars > 0:
-        during = f"the evaluations above read {run.history[-1].val_chars:,}"
-        result += f" (on {best.val_chars:,} validation characters; {during})"
+        result += f" (on {best.val_chars:,} validation characters instead of {run.history[-1].val_chars:,})"
     several = [] if run.config.data.documents == "none" else ["--num", "20"]
     command = shlex.join(["charlstm", "sample", "--ckpt", out, *several])
     display.say(f"{out} {how}{result}, at step {best.step if best else 0:,}. Next:\n    {command}")
@@ -113,13 +114,13 @@ def _show_baselines(display: Display, config: Config, dataset: Dataset) -> dict[
 
 
 def format_copies(dataset: Dataset) -> str:
-    """Return how many documents equal an earlier one, with an example."""
-    which = (
-        "1 document equals an earlier one"
-        if dataset.copies == 1
-        else f"{dataset.copies:,} documents equal earlier ones"
-    )
-    return f"{which}, such as {quote(dataset.example_copy)}"
+    """Return a message about the documents that equal an earlier one, with an example."""
+    several = dataset.copies > 1
+    copies = f"{dataset.copies:,} {'copies' if several else 'copy'} of earlier documents"
+    example = f"such as {quote(dataset.example_copy)}"
+    if dataset.deduplicate:
+        return f"Dropped {copies}, {example}"
+    return f"The corpus has {copies}, {example}; use --deduplicate to drop {'them' if several else 'it'}"
 
 
 def _sample(run: Run) -> Ids:

@@ -309,7 +309,7 @@ def _check_paths(request: TrainRequest) -> None:
     out, corpus = request.output, request.corpus
     if models := [path for path in corpus if is_model(path) and not path.startswith("@")]:
         raise UsageError(
-            f"train takes texts, not models such as {models[0]}; to resume the run in it, name its text: "
+            f"train takes texts, not models such as {models[0]}; to resume that run, give its corpus: "
             f"{shlex.join(['charlstm', 'train', 'corpus.txt', '-o', models[0], '--resume'])}"
         )
     for flag, written, others in (("--output", out, corpus), ("--log", request.log, (*corpus, out))):
@@ -334,6 +334,8 @@ def _check_paths(request: TrainRequest) -> None:
         raise UsageError(f"--output {out} is not a regular file; choose another")
     if not target.parent.is_dir():
         raise UsageError(f"--output {out}: directory {target.parent} does not exist")
+    if request.log is not None and not (folder := Path(os.path.realpath(request.log)).parent).is_dir():
+        raise UsageError(f"--log {request.log}: directory {folder} does not exist")
 
 
 def _check_writable(out: str) -> None:

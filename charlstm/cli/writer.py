@@ -129,8 +129,8 @@ class TextWriter:
                 if self._request.several
                 else "the text"
             )
-            say(f"{which} did not end within {self._params.max_length:,} characters; --length sets another limit")
-        if self._redrawn:
+            say(f"{which} did not end within {self._params.max_length:,} characters; use --length to change the limit")
+        if self._redrawn and not self._too_long:
             say(f"regenerated to stay within {limit:,} characters: {self._redrawn:,} of {self._texts:,} texts")
         reasons = []
         if self._stuck:

@@ -76,7 +76,7 @@ def number(low: float, high: float, *, above: bool = False) -> Kind:
 def duration() -> Kind:
     """Accept a duration in seconds, written with its unit: 90s, 10 min, 1h30m, 2 days."""
     return Kind(
-        expects="a duration from 0.1s to 115d with a unit, such as 90s, 10m or 1h30m",
+        expects="a duration with a unit, such as 90s, 10m or 1h30m, from 0.1s to 115d",
         convert=_seconds,
         holds=lambda value: type(value) in (int, float) and 0.1 <= value <= 1e7,
         format=lambda seconds: f"{seconds / 60:.12g}m" if seconds % 60 == 0 else f"{seconds:.12g}s",

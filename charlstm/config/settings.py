@@ -38,8 +38,8 @@ class DataConfig:
     encoding: str = setting(
         AUTO,
         ENCODINGS,
-        "Encoding of the corpus. auto: that of the byte-order mark, else UTF-8, else the one detected in each file "
-        "(needs charlstm[encodings]).",
+        "Encoding of the corpus. auto follows each file's byte-order mark, or else tries UTF-8, or else detects the "
+        "encoding (needs charlstm[encodings]).",
         group="Corpus",
     )
     include: str | None = setting(
@@ -56,7 +56,7 @@ class DataConfig:
         group="Corpus",
     )
     raw: bool = setting(
-        False, boolean(), "Read tables, JSON, HTML and exports of posts as they are, markup included.", group="Corpus"
+        False, boolean(), "Read tables, JSON, HTML and social-media exports unchanged, markup included.", group="Corpus"
     )
     unescape_html: bool = setting(
         False, boolean(), "Replace HTML character references: &amp; becomes &.", group="Corpus"
@@ -94,7 +94,7 @@ class DataConfig:
         group="Corpus",
     )
     deduplicate: bool = setting(
-        False, boolean(), "Drop documents that equal an earlier one. Needs --documents.", group="Corpus"
+        False, boolean(), "Drop copies of earlier documents. Needs --documents.", group="Corpus"
     )
 
     def __post_init__(self) -> None:
@@ -202,13 +202,13 @@ class TrainConfig:
     beta1: float = setting(
         0.0,
         number(0, 0.9999999),
-        "Decay rate of the mean gradient (first moment), for Adam. The textbook's 0.9 learns more slowly here.",
+        "Decay rate of the mean gradient (first moment), for Adam. The usual 0.9 learns more slowly here.",
         group="Optimiser",
     )
     beta2: float = setting(
         0.95,
         number(0, 0.9999999),
-        "Decay rate of the mean squared gradient (second moment), for Adam and RMSProp. The textbook's is 0.999.",
+        "Decay rate of the mean squared gradient (second moment), for Adam and RMSProp. The usual value is 0.999.",
         group="Optimiser",
     )
     epsilon: float = setting(
@@ -224,7 +224,7 @@ class TrainConfig:
     ema_decay: float = setting(
         0.0,
         number(0, 0.9999999),
-        "Decay rate of an exponential moving average of the weights, such as 0.999. The better of the raw and averaged "
+        "Decay rate of an exponential moving average of the weights; try 0.999. The better of the raw and averaged "
         "weights is kept. 0 turns it off.",
         group="Optimiser",
     )
@@ -246,7 +246,7 @@ class TrainConfig:
     state_reset_prob: float = setting(
         0.0,
         number(0, 1),
-        "Probability of resetting a stream's state before each window. Try 0.05 for short samples.",
+        "Probability of resetting a stream's state before each window. Try 0.05 if you will generate short texts.",
         group="Batches",
     )
     evals: int = setting(
@@ -279,7 +279,7 @@ class TrainConfig:
     kernel: str = setting(
         "auto",
         one_of("auto", "numpy", "numba"),
-        "What runs the loops over time steps. numba is compiled and up to twice as fast, and needs charlstm[fast]; "
+        "Backend of the loops over time steps. numba is compiled and up to twice as fast, and needs charlstm[fast]; "
         "auto uses it where it works.",
         group="Reproducibility",
     )

@@ -88,9 +88,7 @@ def check_overfitting(probe: Probe) -> str:
         output = program.run(window, probe.zero, params)
         loss = output.loss / n
         if loss < _LEARNED:
-            return (
-                f"loss {loss:.3f} on {_TEXT} characters after {step} steps. Programs with wrong gradients pass this too"
-            )
+            return f"loss {loss:.3f} on {_TEXT} characters after {step} steps. Wrong gradients can pass this check too"
         if not np.isfinite(loss) or time.perf_counter() - start > _MAX_SECONDS:
             break
         grads = {name: np.asarray(grad, params[name].dtype) for name, grad in output.grads.items()}

@@ -23,8 +23,8 @@ class SamplingParams:
     length: int | None = setting(
         None,
         integer(0, 10**12),
-        "Maximum number of characters to generate. Defaults to 500; with --stop or --lines, or a model trained on "
-        "--documents, to 10,000, or to 1,000 per line if that is more.",
+        "Maximum number of characters to generate. Defaults to 500. With --stop, --lines or a model trained with "
+        "--documents, the default is 10,000 or 1,000 per line, whichever is more.",
         short="-n",
         group="Length",
     )

@@ -162,7 +162,9 @@ class Run:
     def _adopt(self, corpus: Corpus, force: bool) -> Corpus:
         """Continue with another corpus; return it in the ids of the run's vocabulary."""
         if self.training is None:
-            raise CharlstmError("this run is finished and used a different corpus; start a new run for this corpus")
+            raise CharlstmError(
+                "this run is finished and used a different corpus; start a new run, with --init-from to use its weights"
+            )
         if not force:
             old, new = self.fingerprint, corpus.fingerprint
             chars = "of the same length" if old.chars == new.chars else f"{new.chars:,} characters, not {old.chars:,}"
@@ -173,7 +175,7 @@ class Run:
             raise CharlstmError(
                 f"the corpus differs from the one this run was started with ({chars}): "
                 f"{f'read it with {other[0]}' if other else 'give the same files in the same order'}, "
-                "or use --force (force=True in Python) to continue with this one"
+                "or use --force to continue with this one"
             )
         ids, unknown = corpus.encode_with(self.model.vocab)
         if unknown and self.model.vocab.unknown_id is None:

@@ -61,9 +61,9 @@ class Listing:
             fnmatchcase(path if "/" in pattern else name, pattern) for pattern in self.include
         )
 
-    def skip(self, reason: str) -> None:
-        """Count a file that is not read."""
-        self.findings.count(self.container, reason)
+    def skip(self, reason: str, name: str = "") -> None:
+        """Count a file that is not read; with a name, that is shown."""
+        self.findings.count(self.container, reason, name)
 
 
 class Budget:

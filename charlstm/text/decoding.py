@@ -122,13 +122,13 @@ def _undecodable(
     """Return the error for bytes that are not valid in an encoding."""
     if "BOM" in str(error):
         return CharlstmError(
-            f"{name}: not {encoding}, which starts with a byte-order mark; try {encoding}-le or {encoding}-be"
+            f"{name}: not {encoding}: it has no byte-order mark; without one, use {encoding}-le or {encoding}-be"
         )
     before = (pending + data)[: getattr(error, "start", 0)]
     line = lines + _count_newlines(before, encoding)
     at = f"at byte {offset - len(pending) + len(before)}, line {line}"
     others = "cp1252 (Western European), cp1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)"
-    hint = "is it text at all?" if b"\0" in data else f"try another encoding, such as {others}"
+    hint = "is this a text file?" if b"\0" in data else f"try another encoding, such as {others}"
     if auto and b"\0" not in data and not _has_detector():
         hint += ", or install charlstm[encodings] to have it detected"
     return CharlstmError(f"{name}: not {encoding}: {getattr(error, 'reason', error)} {at}; {hint}")

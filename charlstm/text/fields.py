@@ -112,7 +112,7 @@ def _unknown_field(name: str, field: str | None, names: Iterable[str]) -> UsageE
     shown = ", ".join(each or '""' for each in known[:_SHOWN_NAMES]) + ", ..." * (len(known) > _SHOWN_NAMES)
     if field is None:
         return UsageError(f"{name} has the fields {shown}; name the one with the text, or use --raw", "field")
-    return UsageError(f"{name} has no field {quote(field)}{suggest(field, known)}; it has {shown}", "field")
+    return UsageError(f"{name} has no field {quote(field)}; it has {shown}{suggest(field, known)}", "field")
 
 
 # ---- tables

@@ -13,8 +13,14 @@ _INVERSE = pow(_BASE, -1, 1 << 64)
 
 
 def measure_overlap(sample: Ids, text: Ids, n: int = OVERLAP_CHARS) -> float:
-    """Return the fraction of the n-grams of a sample that occur in a text; 0 if the sample is too short for one."""
+    """Return the fraction of the n-grams of a sample that occur in a text; 0 if the sample is too short for one.
+
+    N-grams of a single repeated character do not count.
+    """
     wanted = SubstringHashes(sample).of_length(n)
+    if n > 1:
+        changes = np.cumsum(np.diff(sample.astype(np.int64), prepend=sample[:1]) != 0)
+        wanted = wanted[changes[n - 1 :] > changes[: len(wanted)]]
     if not len(wanted):
         return 0.0
     found = np.zeros(len(wanted), bool)

@@ -47,7 +47,7 @@ def read_corpus(
     ids_file: OpenFile | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Corpus:
-    """Read texts, in the order given, as one corpus. A file that does not end with a newline is followed by one.
+    """Read texts, in the order given, as one corpus. A newline follows each file but the last, unless it ends with one.
 
     Args:
         paths: a file, or several. A directory stands for the files in and below it in natural order, without hidden

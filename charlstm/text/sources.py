@@ -35,7 +35,7 @@ def open_sources(argument: str, include: str | None, findings: Findings) -> Iter
     listing = _listing(argument, include, findings)
     for source in _open(argument, listing):
         if source.listed and not _is_text(source):
-            listing.skip("binary")
+            listing.skip("binary", os.path.basename(source.inner))
         else:
             yield source
 

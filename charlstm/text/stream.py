@@ -34,17 +34,28 @@ class Findings:
     detected: dict[str, list[str]] = field(default_factory=dict)  # names of files by encoding, if not UTF-8
     examples: dict[str, str] = field(default_factory=dict)  # text by detected encoding
     files: dict[str, Counter[str]] = field(default_factory=dict)  # by directory or archive, and reason to skip them
+    shown: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # names of skipped files, likewise
     replaced: int = 0  # unpaired surrogates
     bytes_read: int = 0  # of files as they are on the disk
 
-    def count(self, container: str, skipped: str = "") -> None:
-        """Count a file of a directory or an archive, which is skipped if a reason is given."""
+    def count(self, container: str, skipped: str = "", name: str = "") -> None:
+        """Count a file of a directory or an archive, skipped if there is a reason; with a name, that is shown."""
         self.files.setdefault(container, Counter())[skipped] += 1
+        names = self.shown.setdefault((container, skipped), [])
+        if name and len(names) <= _SHOWN_FILES:
+            names.append(name)
 
     def describe_skipped(self, container: str) -> str:
-        """Return the number of files that were skipped, by reason; "" for none."""
-        counts = sorted(self.files.get(container, Counter()).items())
-        return ", ".join(f"{count:,} {reason}" for reason, count in counts if reason)
+        """Return how many files were skipped, by reason; "" for none."""
+        counts = {reason: count for reason, count in sorted(self.files.get(container, Counter()).items()) if reason}
+        listed = ", ".join(f"{count:,} {reason}{self._names(container, reason)}" for reason, count in counts.items())
+        total = sum(counts.values())
+        return listed and f"{total:,} {'file' if total == 1 else 'files'}: {listed}"
+
+    def _names(self, container: str, reason: str) -> str:
+        names = self.shown.get((container, reason), [])
+        more = ", ..." if len(names) > _SHOWN_FILES else ""
+        return f" ({', '.join(names[:_SHOWN_FILES])}{more})" if names else ""
 
     def notes(self) -> Iterator[str]:
         """Yield lines for the user."""
@@ -53,8 +64,8 @@ class Findings:
                 read = counts[""]
                 yield f"{container}: read {read:,} {'file' if read == 1 else 'files'}; skipped {skipped}"
         for encoding, names in self.detected.items():
-            example = f", such as {quote(text)}" if (text := self.examples.get(encoding)) else ""
+            example = f", for example {quote(text)}" if (text := self.examples.get(encoding)) else ""
             more = f" and {len(names) - _SHOWN_FILES:,} more" if len(names) > _SHOWN_FILES else ""
-            yield f"Read as {encoding}{example}: {', '.join(names[:_SHOWN_FILES])}{more}"
+            yield f"Decoded as {encoding}{example}: {', '.join(names[:_SHOWN_FILES])}{more}"
         if self.replaced:
             yield f"Unpaired surrogates replaced by U+FFFD: {self.replaced:,}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from itertools import islice
 from typing import Any
+from unicodedata import is_normalized
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import Evaluation, Run
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.text.normalize import find_mixed_forms
-from charlstm.text.vocab import Vocab, describe
+from charlstm.text.vocab import describe
 from charlstm.training.loop import new_run, train
 from charlstm.training.transfer import loss_before
 
@@ -31,7 +32,7 @@ SLOWDOWN = 1.7  # the power of the width by which a model is slower; below 2, si
 _WARM_UP_STEPS = 3  # in which processes start and memory is first touched
 _MEASURED_S = 0.5
 _PROCESS_BYTES = {"numpy": 58_000_000, "numba": 220_000_000}  # Python, NumPy, BLAS; and LLVM
-_MAX_LINES_CHARS = 20_000_000  # part of the text whose lines are compared
+_MAX_READ_CHARS = 20_000_000  # part of the text whose lines are compared, and whose Unicode form is checked
 _MIN_LINES = 100  # of a list of posts
 _MAX_BLANK = 0.02  # fraction of its lines
 _SENTENCE, _LONG = 40, 20  # characters; times the median length
@@ -74,10 +75,7 @@ def advise(
     config = Config().replace(**given)
     chars = max(len(dataset.train_ids), 1)
     if config.train.time_s is not None:
-        reference = _REFERENCE.replace(
-            threads=config.train.threads, num_layers=config.model.num_layers, kernel=config.train.kernel
-        )
-        to_read = config.train.time_s * ranks * (speed or measure_speed)(reference, dataset)
+        to_read = config.train.time_s * ranks * (speed or measure_speed)(reference_of(config), dataset)
     elif config.train.epochs is not None:
         to_read = config.train.epochs * chars
     else:
@@ -99,6 +97,13 @@ def advise(
     if dataset.documents != "none":  # whose boundaries reset the state
         recipe["state_reset_prob"] = 0.0
     return {name: value for name, value in recipe.items() if name not in given}
+
+
+def reference_of(config: Config) -> Config:
+    """Return the settings of the model whose speed determines the advice for a run limited by time."""
+    return _REFERENCE.replace(
+        threads=config.train.threads, num_layers=config.model.num_layers, kernel=config.train.kernel
+    )
 
 
 def _width(to_read: float) -> float:
@@ -189,18 +194,18 @@ def _params_per_char(config: Config) -> int:
 
 def repeated_line_fraction(corpus: Corpus) -> float:
     """Return the fraction of the lines of a text that repeat an earlier one. Blank lines do not count."""
-    lines = [line for line in corpus.vocab.decode(corpus.ids[:_MAX_LINES_CHARS], "\n").split("\n") if line.strip()]
+    lines = [line for line in corpus.vocab.decode(corpus.ids[:_MAX_READ_CHARS], "\n").split("\n") if line.strip()]
     return 1 - len(Counter(lines)) / len(lines) if lines else 0.0
 
 
-def suggest_data_settings(config: Config, vocab: Vocab) -> list[str]:
+def suggest_data_settings(config: Config, dataset: Dataset) -> list[str]:
     """Return suggestions for how to read a corpus, in sentences: for rare characters, and for mixed Unicode forms.
 
     Args:
         config: all settings of the run, which determine the number of weights.
-        vocab: of the corpus as it is read so far.
+        dataset: the corpus as it is read so far.
     """
-    found = []
+    found, vocab = [], dataset.vocab
     kept = [id for id in (vocab.unknown_id, vocab.boundary_id) if id is not None]
     rare = np.count_nonzero(np.delete(vocab.counts, kept) < RARE)
     share = rare * _params_per_char(config) / _params(config, len(vocab))
@@ -210,28 +215,28 @@ def suggest_data_settings(config: Config, vocab: Vocab) -> list[str]:
             f"{share:.0%} of the model's weights; try --min-count {RARE}"
         )
     mixed = find_mixed_forms(vocab.characters) if config.data.normalize == "none" else None
-    if mixed:
+    if mixed and not is_normalized("NFC", vocab.decode(dataset.train_ids[:_MAX_READ_CHARS], "\n")):
         letter, mark = map(describe, mixed)
         found.append(f"The corpus has both {letter} and {mark}: it mixes Unicode forms; try --normalize NFC")
     return found
 
 
-def suggest_documents(corpus: Corpus) -> list[str]:
-    """Return the suggestion to train on lines as documents, if a corpus without documents looks like a list of posts.
+def suggest_documents(corpus: Corpus, kind: str = "line") -> list[str]:
+    """Return the suggestion to train on documents, if a corpus without documents looks like a list of posts.
 
     Most of its lines are then about as long as a sentence or more, next to none are blank, and their lengths differ:
     those of wrapped prose are nearly all close to the longest, and lines of code or verse are short.
     """
     if corpus.starts is not None:
         return []
-    lengths = np.array([len(line) for line in corpus.vocab.decode(corpus.ids[:_MAX_LINES_CHARS]).split("\n")[:-1]])
+    lengths = np.array([len(line) for line in corpus.vocab.decode(corpus.ids[:_MAX_READ_CHARS]).split("\n")[:-1]])
     filled = lengths[lengths > 0]
     if len(filled) < _MIN_LINES or len(filled) < (1 - _MAX_BLANK) * len(lengths):
         return []
     low, median, high = np.quantile(filled, [0.2, 0.5, 0.95])
     if median < _SENTENCE or high > _LONG * median or low > _WRAPPED * high:
         return []
-    return [f"Its {len(filled):,} lines look like separate posts; try --documents line"]
+    return [f"Its {len(filled):,} lines look like separate posts; try --documents {kind}"]
 
 
 def assess(run: Run, baselines: Mapping[str, float]) -> str:
@@ -249,7 +254,9 @@ def assess(run: Run, baselines: Mapping[str, float]) -> str:
     if not entries or run.best is None or run.best_loss is None:
         return ""
     best, best_train, _ = min(entries, key=lambda entry: entry[2])
-    dropped = " (with dropout)" if _strongest_dropout(run) else ""
+    rates = {"dropout": run.config.model.dropout, "input dropout": run.config.model.input_dropout}
+    kinds = [name for name, rate in {**rates, "dropconnect": run.config.model.dropconnect}.items() if rate]
+    dropped = f" (with {' and '.join(kinds)})" if kinds else ""
     losses = f"training loss {_bits(best_train)}{dropped}, validation loss {_bits(run.best_loss)} bits per character"
     return f"Best at step {best.step:,} of {entries[-1][0].step:,}: {losses}. {_diagnose(run, entries, baselines)}"
 
@@ -261,26 +268,33 @@ def _diagnose(run: Run, entries: list[tuple[Evaluation, float, float]], baseline
     val_loss, risen = run.best_loss or best_val, last_val - best_val
     significant = max(_SIGNIFICANT * best_val, _NOISE / math.sqrt(last.val_chars) if last.val_chars else 0)
     if risen > significant and last_train > (1 + _SIGNIFICANT) * best_train:
-        return "Both have risen since: training diverged. Try a lower learning rate"
+        return "Since then, both have risen: training diverged. Try a lower learning rate"
+    if val_loss > (1 - _CLOSE) * baselines.get("uniform", math.inf):
+        if val_loss > (1 + _CLOSE) * baselines["uniform"]:
+            return "That is worse than guessing: training diverged. Try a lower learning rate"
+        return "That is hardly better than guessing. Train longer, or try a lower learning rate"
+    if last.epoch < 1:
+        read = f"only {last.epoch:.0%}" if last.epoch >= 0.01 else "less than 1%"
+        return f"The run has read {read} of the training text. Train longer"
     if risen > significant:
         stronger = "more dropconnect or dropout, " if _strongest_dropout(run) < 0.5 else ""
         return (
-            f"The validation loss has risen by {_bits(risen)} since: the model is overfitting. "
-            f"Try {stronger}a smaller model, or less time"
+            f"Since then, the validation loss has risen by {_bits(risen)} bits: the model is overfitting. "
+            f"Try {stronger}a smaller model, or a shorter run"
         )
-    if last.epoch < 1:
-        read = f"only {last.epoch:.0%}" if last.epoch >= 0.01 else "less than 1%"
-        return f"The run has read {read} of the training text. Try more time"
     if val_loss > (1 - _CLOSE) * baselines.get("frequencies", math.inf):
-        return "That is hardly better than character frequencies. Try more time, or another learning rate"
+        return "That is hardly better than character frequencies. Train longer, or try a lower learning rate"
     if len(entries) > 1 and entries[-2][2] - last_val > _SIGNIFICANT * last_val:
-        return "The validation loss was still falling. Try more time"
+        return "The validation loss was still falling. Train longer"
     order, ngram = next(((name, loss) for name, loss in baselines.items() if name.endswith("-gram")), ("", math.inf))
     if val_loss > ngram:
-        return f"A {order} model does better ({_bits(ngram)}). Try more time, or a larger model"
+        advice = "Train longer, or try a larger model" if best_val == last_val else "Try more text, or --init-from"
+        return f"A {order} model does better ({_bits(ngram)}). {advice}"
     if best_train > (1 - _CLOSE) * best_val:
-        return "They are close: the model is not overfitting. Try a larger model, or more time"
-    return "The validation loss has stopped falling. Try more text, or more time with more dropconnect"
+        return "They are close: the model is not overfitting. Try a larger model, or train longer"
+    if best_val == last_val:
+        return "The validation loss has levelled off. Try more text, or train longer"
+    return "The validation loss has stopped falling. Try more text, or train longer with more dropconnect"
 
 
 def _strongest_dropout(run: Run) -> float:

@@ -27,7 +27,6 @@ from charlstm.training.validation import WORSE_THAN_GUESSING, assign, count_plat
 
 _MAX_BAD_STEPS = 20  # in a row, before a rollback: updates skipped, or losses far above that of guessing
 _MAX_GRADIENT = 1e18  # norm above which the square of a clipped gradient may overflow float32
-_ADVICE = "start again with a lower learning_rate, with clip_norm 1, or with less l2 or weight_decay"
 
 Clock = Callable[[], float]
 
@@ -183,7 +182,7 @@ def train(run: Run, clock: Clock = time.monotonic, ranks: Ranks | None = None) -
         yield from _steps(run, training, batches, run.dataset.val_ids, parallel, clock)
         if run.history and not run.best:
             raise CharlstmError(
-                f"nothing was learned: every evaluation was far worse than guessing, or not finite; {_ADVICE}"
+                f"nothing was learned: every evaluation was far worse than guessing, or not finite; {_advise(run)}"
             )
         validate_best(run, training, parallel, batches.chars_after(training.step))
     run.training = None
@@ -344,10 +343,23 @@ def _roll_back_if_diverged(run: Run, training: TrainingState, result: StepResult
         reason = "the loss is far above that of guessing" if is_finite else "the loss or the weights are not finite"
         raise CharlstmError(
             f"training diverged: {reason} (step {training.step}, loss {result.loss:.3g}, "
-            f"gradient norm {result.grad_norm:.3g}, learning rate {learning_rate:.3g}); {_ADVICE}"
+            f"gradient norm {result.grad_norm:.3g}, learning rate {learning_rate:.3g}); {_advise(run)}"
         )
     _roll_back(run, training)
     return True
+
+
+def _advise(run: Run) -> str:
+    """Return what may keep a run like this one from diverging."""
+    train = run.config.train
+    changes = ["with a lower learning_rate"]
+    if not 0 < train.clip_norm <= 1:
+        changes.append("with clip_norm 1")
+    if train.l2 or train.weight_decay:
+        changes.append("with less l2 or weight_decay")
+    if run.base is not None:
+        changes.append("without init_from")
+    return f"start again {' or '.join(filter(None, [', '.join(changes[:-1]), changes[-1]]))}"
 
 
 def _roll_back(run: Run, training: TrainingState) -> None:

@@ -75,7 +75,8 @@ def size_of(model: LanguageModel, given: Mapping[str, Any]) -> dict[str, int]:
     size = {name: getattr(model.network.config, name) for name in ("hidden_size", "num_layers")}
     for name, value in size.items():
         if given.get(name, value) != value:
-            raise UsageError(f"the model to start from has {value:,}, not {given[name]:,}; omit this setting", name)
+            unit = "units per layer" if name == "hidden_size" else "layers" if value > 1 else "layer"
+            raise UsageError(f"the model to start from has {value:,} {unit}; omit this setting", name)
     return size
 
 

@@ -87,9 +87,9 @@ def test_directory_of_chapters_in_several_encodings_is_read(tmp_path):
     corpus = read_corpus(tmp_path)
     texts = [text for text, _ in list(CHAPTERS.values())[:4]]
     assert corpus.text == "".join(texts) + "Ça finit\n\nÀ bientôt.\n" + "Fin. Voilà tout.\n"
-    assert [note.partition(", such")[0].partition(":")[0] for note in corpus.notes] == [
-        "Read as cp1252",
-        "Read as utf-16-le",
+    assert [note.partition(", for example")[0].partition(":")[0] for note in corpus.notes] == [
+        "Decoded as cp1252",
+        "Decoded as utf-16-le",
     ]
 
 
@@ -194,7 +194,7 @@ def test_what_was_found_is_told_unless_quiet(here, tmp_path, monkeypatch):
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "a.txt").write_bytes(("Un café.\n" * 40).encode("cp1252"))
     (tmp_path / "book" / ".hidden").write_text("hidden")
-    notes = "book: read 1 file; skipped 1 hidden\nRead as cp1252, such as 'café café café café': book/a.txt\n"
+    notes = "book: read 1 file; skipped 1 file: 1 hidden\nDecoded as cp1252, for example 'café café café café': book/a.txt\n"
     assert here("train", "book", *QUICK).stderr.startswith(notes)
     assert here("plan", "book", "--steps", 1).stderr == notes
     assert here("train", "book", "--force", "--quiet", *QUICK).stderr == ""
@@ -204,7 +204,7 @@ def test_what_was_found_is_told_unless_quiet(here, tmp_path, monkeypatch):
     ("arguments", "code", "message"),
     [
         (["posts.csv"], 2, "--field: posts.csv has the fields id, text; name the one with the text, or use --raw"),
-        (["posts.csv", "--field", "txt"], 2, "--field: posts.csv has no field 'txt'; did you mean text?"),
+        (["posts.csv", "--field", "txt"], 2, "--field: posts.csv has no field 'txt'; it has "),
         (["posts.csv", "--field", "text", "--raw"], 2, "raw and field are mutually exclusive"),
         (["posts.csv", "--field", ""], 2, "an empty value is not allowed"),
         (["book", "--include", "*.md"], 2, "--include: no file in book matches *.md"),

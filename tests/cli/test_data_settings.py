@@ -44,7 +44,7 @@ def composed(train):
 
 
 def test_training_tells_that_rare_characters_are_merged(merged, tmp_path):
-    assert " 19 distinct with rare ones merged; " in merged
+    assert " 19 distinct characters with rare ones merged; " in merged
     assert load_run(tmp_path / "model.npz").model.vocab.characters[-1] == "\ufffd"
 
 

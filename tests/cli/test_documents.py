@@ -36,8 +36,11 @@ def posts(models, tmp_path):
 def test_train_describes_documents_and_copies(posts, here):
     done = here("train", "posts.txt", "--documents", "line", *FLAGS, "-o", "new.npz")
     assert done.returncode == 0, done.stderr
-    assert " for validation in 372 and 28 documents, 18 distinct; " in done.stderr
-    assert "392 documents equal earlier ones, such as 'no dogs': use --deduplicate to drop them" in done.stderr
+    assert " in 372 documents, " in done.stderr
+    assert (
+        "The corpus has 392 copies of earlier documents, such as 'no dogs'; use --deduplicate to drop them"
+        in done.stderr
+    )
     assert "charlstm sample --ckpt new.npz --num 20" in done.stderr
     assert load_run(posts / "new.npz").config.data.documents == "line"
 
@@ -45,7 +48,7 @@ def test_train_describes_documents_and_copies(posts, here):
 def test_deduplicate_is_a_flag_and_needs_documents(posts, here):
     done = here("train", "posts.txt", "--documents", "line", "--deduplicate", *FLAGS, "-o", "new.npz")
     assert done.returncode == 0, done.stderr
-    assert "such as 'no dogs': were dropped" in done.stderr
+    assert "Dropped 392 copies of earlier documents, such as 'no dogs'" in done.stderr
     done = here("train", "posts.txt", "--deduplicate", *FLAGS, "-o", "other.npz")
     assert (done.returncode, done.stderr) == (2, "Error: --deduplicate: needs documents\n")
 
@@ -56,6 +59,11 @@ def test_resume_keeps_the_documents(posts, here):
     assert done.returncode == 0, done.stderr
     done = here("train", "posts.txt", "--resume", "--documents", "file", "--steps", "+10", "-o", "new.npz")
     assert done.stderr.startswith("Error: --resume: new.npz was started with documents line, not file")
+
+
+def test_corpus_of_one_document_is_said_to_be_one(posts, here):
+    done = here("train", "posts.txt", "--documents", "file", *FLAGS, "-o", "new.npz")
+    assert "The corpus has a single document, so none can be held out for validation; the final weights" in done.stderr
 
 
 def test_plain_text_has_no_rows(posts, here):
@@ -140,7 +148,7 @@ def test_plan_suggests_lines_that_look_like_posts(tmp_path, here, monkeypatch):
     assert "suggestion  Its 200 lines look like separate posts; try --documents line\n" in done.stdout
     done = here("plan", "posts.txt", "--documents", "line", "--deduplicate", "--steps", 10)
     assert "try --documents" not in done.stdout
-    assert "documents   200; 0 equal an earlier one\n" in done.stdout
+    assert "documents   200, including 0 copies of earlier ones\n" in done.stdout
     assert "charlstm train posts.txt --documents line --deduplicate --steps 10\n" in done.stdout
 
 

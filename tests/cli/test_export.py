@@ -33,6 +33,11 @@ def test_title_and_prime_appear_in_the_page(models, here):
     assert '"type":"float16"' in page
 
 
+def test_unknown_characters_of_the_prime_are_reported(models, here):
+    done = here("export", "-o", "snow.html", "--prime", "1☃2")
+    assert "The page will skip characters of --prime that the model does not know: '☃'\n" in done.stderr
+
+
 def test_prime_is_changed_as_the_corpus_was(tmp_path, here):
     run, _ = train_fully(SMALL.replace(steps=2, lowercase=True))
     run.save(tmp_path / "model.npz")

@@ -41,9 +41,17 @@ def test_documents_of_a_model_without_them_are_explained(texts, here):
     [
         (("--init-from", "missing.npz"), 2, "missing.npz: No such file or directory"),
         (("--init-from", "new.txt"), 1, "new.txt is not a charlstm checkpoint, or is damaged"),
-        (("--init-from", "base.npz", "--hidden-size", 13), 2, "--hidden-size: the model to start from has 12, not 13"),
-        (("--init-from", "base.npz", "--num-layers", 2), 2, "--num-layers: the model to start from has 1, not 2"),
-        (("--init-from", "base.npz", "-c", "tweets"), 2, "--hidden-size: the model to start from has 12, not 256"),
+        (
+            ("--init-from", "base.npz", "--hidden-size", 13),
+            2,
+            "--hidden-size: the model to start from has 12 units per layer",
+        ),
+        (("--init-from", "base.npz", "--num-layers", 2), 2, "--num-layers: the model to start from has 1 layer"),
+        (
+            ("--init-from", "base.npz", "-c", "tweets"),
+            2,
+            "--hidden-size: the model to start from has 12 units per layer",
+        ),
     ],
 )
 def test_what_cannot_be_started_from_is_refused(arguments, code, message, texts, here):

@@ -138,13 +138,13 @@ def test_losses_near_the_smoothed_loss_are_no_spikes():
 
 def test_spike_is_described():
     assert read_losses(3.0, 2.9, 4.5, 3.0).message() == (
-        "1 loss spike, up to 4.50 nats at step 3, where the gradient norm was 3"
+        "1 loss spike, up to 6.49 bits at step 3, where the gradient norm was 3"
     )
 
 
 def test_spikes_are_counted_and_the_highest_is_described():
     assert read_losses(3.0, 5.0, 6.0, 5.5).message() == (
-        "3 loss spikes, up to 6.00 nats at step 3, where the gradient norm was 3"
+        "3 loss spikes, up to 8.66 bits at step 3, where the gradient norm was 3"
     )
 
 

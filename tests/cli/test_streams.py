@@ -106,14 +106,15 @@ def test_text_is_utf8_whatever_the_locale(env, tmp_path):
 # ---- terminals
 
 
-def on_terminal(command, cwd, size=(24, 80), **environment):
+def on_terminal(command, cwd, size=(24, 80), also_stdout=False, **environment):
     """Run a command with a terminal as its standard error; return its exit code and what it wrote there."""
     import pty
     import termios
 
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, size)
-    process = subprocess.Popen(command, cwd=cwd, stderr=theirs, env={**os.environ, **environment})
+    stdout = theirs if also_stdout else None
+    process = subprocess.Popen(command, cwd=cwd, stdout=stdout, stderr=theirs, env={**os.environ, **environment})
     os.close(theirs)
     written = bytearray()
 
@@ -177,6 +178,18 @@ def test_lines_on_a_terminal_of_80_columns_keep_within_it(text_file, tmp_path):
     previews = [line for line in lines if "    | " in line]
     assert max(map(len, previews)) > 70
     assert sum("Best at step" in line for line in lines) == 1
+
+
+@posix
+@pytest.mark.parametrize("columns", [80, 0])
+def test_plan_on_a_terminal_keeps_within_its_columns_or_within_80_if_they_are_unknown(columns, text_file, tmp_path):
+    size = (24, columns)
+    code, shown = on_terminal([*CHARLSTM, "plan", text_file.name, "--steps", "20"], tmp_path, size, also_stdout=True)
+    assert code == 0
+    lines = shown.replace("\r", "").split("\n")
+    assert 60 < max(map(len, lines)) <= 80
+    first = next(n for n, line in enumerate(lines) if line.startswith("settings    --hidden-size "))
+    assert lines[first + 1].startswith(" " * 12 + "--")
 
 
 @posix

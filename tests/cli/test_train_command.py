@@ -229,7 +229,7 @@ def test_loss_spikes_are_reported(text_file, here, monkeypatch):
     update_and_corrupt(monkeypatch, enlarge)
     said = here("train", text_file, *QUICK, "--steps", 30, "--evals", 3).stderr
     assert re.search(
-        r"\n(1 loss spike|\d loss spikes), up to \d+\.\d\d nats at step 2[6-9], where the gradient norm was \d", said
+        r"\n(1 loss spike|\d loss spikes), up to \d+\.\d\d bits at step 2[6-9], where the gradient norm was \d", said
     )
 
 

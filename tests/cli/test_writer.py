@@ -108,12 +108,14 @@ def test_text_that_never_ends_is_cut_with_a_report(flags, length, sample, endles
     done = sample(*endless, *flags)
     assert len(done.stdout) == length + 1
     assert done.stdout.endswith("\n")
-    assert done.stderr == f"the text did not end within {length} characters; --length sets another limit\n"
+    assert done.stderr == f"the text did not end within {length} characters; use --length to change the limit\n"
 
 
 def test_cut_texts_are_listed_by_their_seeds(sample, endless):
     done = sample(*endless, "--lines", 1, "--num", 2)
-    assert done.stderr == "the texts with seeds 1, 2 did not end within 600 characters; --length sets another limit\n"
+    assert (
+        done.stderr == "the texts with seeds 1, 2 did not end within 600 characters; use --length to change the limit\n"
+    )
 
 
 @pytest.mark.parametrize("flags", [["-n", 50, "--lines", 1], ["-n", 50, "--stop", r"\n"], []], ids=str)

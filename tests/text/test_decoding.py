@@ -36,7 +36,7 @@ def undetectable(monkeypatch):
 def test_byte_order_mark_tells_the_encoding(encoding):
     findings = Findings()
     assert read("naïve\r\n".encode(encoding), findings) == "naïve\n"
-    notes = [] if encoding == "utf-8-sig" else [f"Read as {encoding}-le: a.txt"]
+    notes = [] if encoding == "utf-8-sig" else [f"Decoded as {encoding}-le: a.txt"]
     assert [note.replace("-be", "-le") for note in findings.notes()] == notes
 
 
@@ -46,7 +46,7 @@ def test_encodings_are_detected_and_told_with_an_example(encoding, repeat):
     findings = Findings()
     assert read((TEXTS[encoding] * repeat).encode(encoding), findings) == TEXTS[encoding] * repeat
     (note,) = findings.notes()
-    assert note.startswith(f"Read as {encoding}, such as '")
+    assert note.startswith(f"Decoded as {encoding}, for example '")
     assert note.endswith("': a.txt")
 
 
@@ -76,7 +76,7 @@ def test_given_encoding_is_not_detected(tmp_path):
     (tmp_path / "a.txt").write_bytes("café\n".encode("cp1252"))
     with pytest.raises(CharlstmError, match=r"a\.txt: not utf-8: .*shift_jis \(Japanese\)$"):
         read_corpus(tmp_path / "a.txt", encoding="utf-8")
-    assert read_corpus(tmp_path / "a.txt").notes == (f"Read as cp1252, such as 'café': {tmp_path / 'a.txt'}",)
+    assert read_corpus(tmp_path / "a.txt").notes == (f"Decoded as cp1252, for example 'café': {tmp_path / 'a.txt'}",)
 
 
 def test_files_of_one_encoding_are_told_in_one_line(tmp_path):
@@ -87,5 +87,5 @@ def test_files_of_one_encoding_are_told_in_one_line(tmp_path):
 
 
 def test_bytes_of_no_encoding_are_refused():
-    with pytest.raises(CharlstmError, match=r"^a\.txt: not utf-8: .* is it text at all\?$"):
+    with pytest.raises(CharlstmError, match=r"^a\.txt: not utf-8: .* is this a text file\?$"):
         read(b"a\0\xff")

@@ -115,7 +115,7 @@ def test_invalid_utf8_is_refused_with_its_place(data, place, tmp_path):
 
 
 def test_invalid_utf8_with_nul_bytes_may_not_be_text(tmp_path):
-    with pytest.raises(CharlstmError, match=r"at byte 2, line 1; is it text at all\?$"):
+    with pytest.raises(CharlstmError, match=r"at byte 2, line 1; is this a text file\?$"):
         read(tmp_path, b"a\0\xff")
 
 
@@ -132,7 +132,7 @@ def test_invalid_bytes_in_other_encodings_are_refused_with_their_place(data, enc
 
 
 def test_utf16_without_a_byte_order_mark_is_refused_with_advice(tmp_path):
-    with pytest.raises(CharlstmError, match=r"starts with a byte-order mark; try utf-16-le or utf-16-be$"):
+    with pytest.raises(CharlstmError, match=r"it has no byte-order mark; without one, use utf-16-le or utf-16-be$"):
         read(tmp_path, b"no mark here", "utf-16")
 
 

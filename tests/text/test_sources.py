@@ -82,14 +82,14 @@ def test_hidden_binary_and_empty_files_are_skipped_and_counted(tmp_path):
     write(book, **{".git__config": "hidden", ".DS_Store": "hidden", "~$letter.docx": "hidden", "e.txt": "\x01 kept\n"})
     corpus = read_corpus(book)
     assert corpus.text == "text\n\x01 kept\n"
-    assert corpus.notes == (f"{book}: read 2 files; skipped 2 binary, 1 empty, 3 hidden",)
+    assert corpus.notes == (f"{book}: read 2 files; skipped 6 files: 2 binary (b.png, c.bin), 1 empty, 3 hidden",)
 
 
 def test_directory_without_text_is_refused(tmp_path):
     (tmp_path / "none").mkdir()
     refuse(tmp_path / "none", "none contains no files$")
     write(tmp_path / "none", **{"a.png": PNG, ".hidden": "text"})
-    refuse(tmp_path / "none", "none contains no text; skipped 1 binary, 1 hidden$")
+    refuse(tmp_path / "none", "none contains no text; skipped 2 files: 1 binary (.*), 1 hidden$")
     write(tmp_path, **{"a.txt": "text"})
     refuse([tmp_path / "a.txt", tmp_path / "none"], "none contains no text")
 
@@ -108,7 +108,7 @@ def test_loop_of_symbolic_links_is_read_once(tmp_path):
     (book / "z").symlink_to(book / "part")
     corpus = read_corpus(book)
     assert corpus.text == "text\nmore"
-    assert corpus.notes == (f"{book}: read 2 files; skipped 2 already read",)
+    assert corpus.notes == (f"{book}: read 2 files; skipped 2 files: 2 already read",)
 
 
 @posix
@@ -144,7 +144,7 @@ def test_unreadable_part_of_a_directory_is_refused(tmp_path, monkeypatch):
 def test_named_pipe_in_a_directory_is_skipped(tmp_path):
     book = write(tmp_path / "book", **{"a.txt": "text"})
     os.mkfifo(book / "pipe")
-    assert read_corpus(book).notes == (f"{book}: read 1 file; skipped 1 special",)
+    assert read_corpus(book).notes == (f"{book}: read 1 file; skipped 1 file: 1 special",)
 
 
 def test_file_that_changes_while_it_is_read_is_refused(tmp_path):
@@ -202,14 +202,14 @@ def test_tar_archives_are_read_in_their_own_order(name, tmp_path):
     (tmp_path / name).write_bytes(data if name == "book.tar" else compress[name[-1]](data))
     corpus = read_corpus(tmp_path / name)
     assert corpus.text == "first\nsecond"
-    assert corpus.notes == (f"{tmp_path / name}: read 2 files; skipped 1 binary, 1 hidden",)
+    assert corpus.notes == (f"{tmp_path / name}: read 2 files; skipped 2 files: 1 binary (c.png), 1 hidden",)
 
 
 def test_zip_archives_are_read_in_natural_order(tmp_path):
     files = {"c10.txt": "ten", "c9.txt": "nine", "__MACOSX/c9.txt": "hidden", "d.png": PNG, "e/": ""}
     corpus = read_corpus(zip_of(tmp_path / "book.zip", files))
     assert corpus.text == "nine\nten"
-    assert corpus.notes == (f"{tmp_path / 'book.zip'}: read 2 files; skipped 1 binary, 1 hidden",)
+    assert corpus.notes == (f"{tmp_path / 'book.zip'}: read 2 files; skipped 2 files: 1 binary (d.png), 1 hidden",)
 
 
 def test_include_applies_to_archives(tmp_path):
@@ -288,7 +288,9 @@ def test_links_in_archives_are_skipped(tmp_path):
     for name, count in (("a.zip", 1), ("a.tar", 2)):
         corpus = read_corpus(tmp_path / name)
         assert corpus.text == "text"
-        assert corpus.notes == (f"{tmp_path / name}: read 1 file; skipped {count} linked",)
+        assert corpus.notes == (
+            f"{tmp_path / name}: read 1 file; skipped {count} file{'s' * (count > 1)}: {count} linked",
+        )
 
 
 def test_archive_cut_at_any_length_is_refused(tmp_path):

@@ -207,8 +207,8 @@ def test_repeated_lines_are_counted_without_blank_ones():
 
 
 def test_min_count_is_suggested_where_rare_characters_own_most_weights():
-    vocab = corpus_from_text("ab" * 20 + "".join(map(chr, range(0x4E00, 0x4E00 + 300)))).vocab
-    (suggestion,) = suggest_data_settings(SMALL, vocab)
+    dataset = dataset_of("ab" * 20 + "".join(map(chr, range(0x4E00, 0x4E00 + 300))))
+    (suggestion,) = suggest_data_settings(SMALL, dataset)
     share = 300 * (5 * 12 + 1) / (302 * (5 * 12 + 1) + 4 * 12 * 12 + 4 * 12)
     assert suggestion == (
         f"300 of the 302 distinct characters occur fewer than 10 times and account for {share:.0%} of the model's weights; "
@@ -218,20 +218,26 @@ def test_min_count_is_suggested_where_rare_characters_own_most_weights():
 
 @pytest.mark.parametrize("text", [TEXT + "☃é", "ab" * 20 + "".join(map(chr, range(0x4E00, 0x4E00 + 9))), "abc☃é", ""])
 def test_min_count_is_not_suggested_otherwise(text):
-    assert suggest_data_settings(SMALL, corpus_from_text(text).vocab) == []
+    assert suggest_data_settings(SMALL, dataset_of(text)) == []
 
 
 def test_min_count_is_not_suggested_again():
     corpus = corpus_from_text("ab" * 20 + "".join(map(chr, range(0x4E00, 0x4E00 + 300))))
-    assert suggest_data_settings(SMALL.replace(hidden_size=1), corpus.merge_rare(10).vocab) == []
+    assert suggest_data_settings(SMALL.replace(hidden_size=1), corpus.merge_rare(10).split(0.1)) == []
 
 
 def test_normalisation_is_suggested_for_mixed_forms_only():
-    vocab = corpus_from_text(TEXT + "éue\u0301" * 20).vocab
-    (suggestion,) = suggest_data_settings(SMALL, vocab)
+    dataset = dataset_of("éue\u0301" * 20 + TEXT)
+    (suggestion,) = suggest_data_settings(SMALL, dataset)
     assert suggestion.startswith("The corpus has both 'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE and '\u0301' U+0301 ")
     assert suggestion.endswith(": it mixes Unicode forms; try --normalize NFC")
-    assert suggest_data_settings(SMALL.replace(normalize="NFC"), vocab) == []
+    assert suggest_data_settings(SMALL.replace(normalize="NFC"), dataset) == []
+
+
+def test_normalisation_is_not_suggested_where_it_would_change_nothing():
+    assert (
+        suggest_data_settings(SMALL, dataset_of("éu\u0430\u0301" * 20 + TEXT)) == []
+    )  # an accent on a Cyrillic letter
 
 
 def test_blank_text_has_no_repeated_lines():
@@ -269,32 +275,64 @@ def run_with(losses: list[tuple[float | None, float | None]], epochs: float = 2,
     [
         (
             [(2.0, 2.1), (1.5, 1.6), (1.2, 1.7)],
-            r"Best at step 20 of 30: training loss 1\.500, validation loss 1\.600 bits per character\. .* risen by 0\.100 "
-            r"since: the model is overfitting\. Try more dropconnect or dropout, a smaller model",
+            r"Best at step 20 of 30: training loss 1\.500, validation loss 1\.600 bits per character\. "
+            r"Since then, the validation loss has risen by 0\.100 bits: the model is overfitting\. Try more dropconnect or dropout, a smaller model",
         ),
         (
             [(2.0, 2.1), (1.6, 1.61), (1.6, 1.609)],
             r"30 of 30.* close: the model is not overfitting\. Try a larger model",
         ),
-        ([(2.0, 2.1), (1.2, 1.6)], r"20 of 20.* was still falling\. Try more time$"),
-        ([(1.2, 1.6), (1.2, 1.601)], r"10 of 20.* has stopped falling\. Try more text, or more time"),
-        ([(2.0, 2.1), (3.0, 3.1)], r"10 of 20.* Both have risen since: training diverged\. Try a lower learning rate"),
-        ([(1.2, 1.6)], r"10 of 10.* has stopped falling"),
+        ([(2.0, 2.1), (1.2, 1.6)], r"20 of 20.* was still falling\. Train longer$"),
+        ([(1.2, 1.6), (1.2, 1.601)], r"10 of 20.* has stopped falling\. Try more text, or train longer"),
+        (
+            [(2.0, 2.1), (3.0, 3.1)],
+            r"10 of 20.* Since then, both have risen: training diverged\. Try a lower learning rate",
+        ),
+        ([(1.2, 1.6)], r"10 of 10.* has levelled off\. Try more text, or train longer"),
     ],
 )
 def test_assessment_gives_the_losses_and_what_to_try(losses, expected):
     assert re.search(expected, assess(run_with(losses), {}))
 
 
-def test_run_of_less_than_an_epoch_is_advised_more_time_alone():
+@pytest.mark.parametrize("last", [2.095, 2.4])
+def test_run_of_less_than_an_epoch_is_only_advised_to_train_longer(last):
     baselines = {"frequencies": 4 * BITS, "6-gram": 1.5 * BITS}
-    assessment = assess(run_with([(2.0, 2.1), (1.9, 2.095)], epochs=0.13), baselines)
-    assert assessment.endswith("The run has read only 13% of the training text. Try more time")
+    assessment = assess(run_with([(2.0, 2.1), (1.9, last)], epochs=0.13), baselines)
+    assert assessment.endswith("The run has read only 13% of the training text. Train longer")
+
+
+def test_loss_above_guessing_is_divergence():
+    assessment = assess(run_with([(7.0, 7.4), (7.1, 8.0)]), {"uniform": 7 * BITS})
+    assert "diverged" in assessment
+    assert "overfitting" not in assessment
+    assessment = assess(run_with([(9.2, 7.4), (7.1, 7.41)]), {"uniform": 7 * BITS})
+    assert assessment.endswith("That is worse than guessing: training diverged. Try a lower learning rate")
+
+
+def test_overfitting_run_behind_the_ngrams_is_not_advised_to_train_longer():
+    run = run_with([(1.8, 1.8), (1.6, 1.7), (1.3, 1.702)])
+    baselines = {"frequencies": 4 * BITS, "6-gram": 1.5 * BITS}
+    assert assess(run, baselines).endswith("A 6-gram model does better (1.500). Try more text, or --init-from")
+
+
+def test_loss_of_guessing_is_named_before_anything_else():
+    assessment = assess(run_with([(5.0, 5.0), (5.0, 4.99)], epochs=0.1), {"uniform": 5 * BITS})
+    assert assessment.endswith("That is hardly better than guessing. Train longer, or try a lower learning rate")
+
+
+def test_kinds_of_dropout_are_named():
+    run = run_with([(2.0, 2.1), (1.9, 2.0)])
+    assert "training loss 1.900, " in assess(run, {})
+    run.config = run.config.replace(dropconnect=0.2)
+    assert "training loss 1.900 (with dropconnect), " in assess(run, {})
+    run.config = run.config.replace(dropout=0.1)
+    assert "training loss 1.900 (with dropout and dropconnect), " in assess(run, {})
 
 
 def test_loss_of_the_character_frequencies_is_named():
     assessment = assess(run_with([(3.34, 3.32)], epochs=1), {"frequencies": 3.35 * BITS})
-    message = "That is hardly better than character frequencies. Try more time, or another learning rate"
+    message = "That is hardly better than character frequencies. Train longer, or try a lower learning rate"
     assert assessment.endswith(message)
 
 
@@ -308,7 +346,7 @@ def test_rise_within_the_noise_of_a_short_evaluation_is_not_overfitting():
 def test_loss_above_that_of_the_ngrams_is_named():
     run = run_with([(1.6, 1.7), (1.6, 1.7)])
     baselines = {"frequencies": 4 * BITS, "6-gram": 1.5 * BITS}
-    assert assess(run, baselines).endswith("A 6-gram model does better (1.500). Try more time, or a larger model")
+    assert assess(run, baselines).endswith("A 6-gram model does better (1.500). Train longer, or try a larger model")
     assert "6-gram" not in assess(run, baselines | {"6-gram": 1.8 * BITS})
 
 
@@ -316,7 +354,7 @@ def test_loss_above_that_of_the_ngrams_is_named():
 def test_more_dropout_is_not_suggested_where_there_is_much(kind):
     assessment = assess(run_with([(1.5, 1.6), (1.2, 1.7)], **{kind: 0.5}), {})
     assert "overfitting. Try a smaller model" in assessment
-    assert "(with dropout)" in assessment
+    assert f"(with {kind})" in assessment
 
 
 @pytest.mark.parametrize("losses", [[], [(1.0, None)], [(None, 1.0)]])

@@ -100,9 +100,11 @@ def test_run_starts_from_the_loss_of_the_model_and_records_it(trained, tmp_path)
 def test_size_is_that_of_the_model_and_cannot_be_chosen(trained):
     run = start(corpus_from_text(TEXT), init_from=trained.model, steps=5)
     assert run.config.model.hidden_size == trained.config.model.hidden_size
-    with pytest.raises(UsageError, match="hidden_size: the model to start from has 12, not 13; omit this setting"):
+    with pytest.raises(
+        UsageError, match="hidden_size: the model to start from has 12 units per layer; omit this setting"
+    ):
         start(corpus_from_text(TEXT), init_from=trained.model, steps=5, hidden_size=13)
-    with pytest.raises(UsageError, match="num_layers: the model to start from has 1, not 2"):
+    with pytest.raises(UsageError, match="num_layers: the model to start from has 1 layer; omit"):
         start(corpus_from_text(TEXT), Config().replace(hidden_size=12, num_layers=2), init_from=trained.model)
 
 
