@@ -12,17 +12,19 @@ from charlstm.cli.display import Display
 from charlstm.cli.output import bits, format_bits, format_settings
 from charlstm.config.settings import Config
 from charlstm.errors import CharlstmError, quote
+from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import Run
 from charlstm.text.baselines import MAX_CHARS, baseline_losses
 from charlstm.text.corpus import Dataset
 from charlstm.text.overlap import OVERLAP_CHARS, find_longest_overlap, measure_overlap
-from charlstm.text.vocab import Vocab
 from charlstm.training.advice import assess, suggest_data_settings
 from charlstm.training.loop import batches_for, total_steps_of
-from charlstm.training.transfer import compare_vocabularies
+from charlstm.training.transfer import compare_vocabularies, loss_before
 
 _COUNTED_PER_S = 100_000  # characters per second of the run: counting takes about a hundredth of it
 _MIN_COUNTED = 200_000
+_POOR = 3.5  # nats per character; German gets 3.4 from the bundled model of English, and still gains from it
+_UNSUITABLE = ". It predicts the corpus poorly; training from scratch, without --init-from, may do better"
 _SAMPLE_CHARS = 2000  # of a sample that is compared with the training text
 _SAMPLE_DOCUMENTS = 200  # at most
 
@@ -61,8 +63,9 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
     return {}
 
 
-def describe_base(name: str, old: Vocab, new: Vocab) -> str:
-    """Return a message about the characters that a run shares with the model that it starts from."""
+def describe_base(name: str, base: LanguageModel, dataset: Dataset) -> str:
+    """Return a message about the model that a run starts from: the characters in common, and whether it suits."""
+    old, new = base.vocab, dataset.vocab
     shared = compare_vocabularies(old, new)
     added = f"; new: {quote(shared.new)}" if shared.new else ""
     gone = f"; dropped: {shared.gone:,} of its own" if shared.gone else ""
@@ -71,7 +74,7 @@ def describe_base(name: str, old: Vocab, new: Vocab) -> str:
     return (
         f"Starting from {name}, which has {shared.characters:,} of the corpus's {len(new.code_points):,} characters"
         f"{added}{gone}{learned}"
-    )
+    ) + (_UNSUITABLE if loss_before(base, dataset) > _POOR else "")
 
 
 def conclude(display: Display, run: Run, dataset: Dataset, baselines: Mapping[str, float]) -> None:

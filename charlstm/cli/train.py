@@ -176,7 +176,7 @@ def _start(
 def _say_base(request: TrainRequest, model: LanguageModel | None, dataset: Dataset, given: Mapping[str, Any]) -> None:
     """Describe the model that the run starts from; without one, suggest the bundled model where it helps."""
     if model is not None:
-        say(describe_base(request.init_from or "", model.vocab, dataset.vocab))
+        say(describe_base(request.init_from or "", model, dataset))
     elif not given.keys() & {"hidden_size", "num_layers"}:
         for suggestion in suggest_base(dataset):
             say(suggestion)

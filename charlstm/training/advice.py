@@ -38,6 +38,8 @@ _MAX_BLANK = 0.02  # fraction of its lines
 _SENTENCE, _LONG = 40, 20  # characters; times the median length
 _WRAPPED = 0.6  # of the length of long lines, which four fifths of the lines of wrapped prose reach
 _UNLIKE = 3.3  # loss in nats on a corpus, above which pretrained weights need the usual rate
+_FOREIGN = 3.4  # loss above which the usual rate is too high again
+_NEAR = 1.3  # nats below _UNLIKE, from where on pretrained weights get all of their DropConnect
 _BASE_CHARS = 1_600_000  # read in a minute and a half, where the rates for pretrained weights were chosen
 _MOST_HALVINGS = 5.0  # of the rate, for pretrained weights
 _NOISE = 2.0  # nats, by which losses of single characters differ
@@ -57,8 +59,9 @@ def advise(
     They depend on the number of characters that the run reads, and on how often it reads the same ones. For a run
     limited by time, that is measured. Otherwise it follows from the settings, so that the advice is reproducible.
 
-    Pretrained weights need half the DropConnect, which disturbs what they know, and a rate that is the lower, the
-    better they predict the corpus already and the longer the run is; docs/english.md has the measurements.
+    Pretrained weights need a rate that is the lower, the better they predict the corpus already and the longer the
+    run is. They need at most half the DropConnect, and none where they predict the corpus poorly: there, it keeps them
+    from learning at all. docs/english.md has the measurements.
 
     n ranks get n times the streams, so that each has as many as one alone, and the rate times the square root of n,
     which keeps the noise of the updates the same (Krizhevsky, "One weird trick for parallelizing convolutional neural
@@ -87,10 +90,12 @@ def advise(
         to_read = float((config.train.steps or 0) * _window(width, given, ranks))
     recipe = _recipe(config, width, to_read / chars, chars)
     if base is not None:
-        nearness = max(_UNLIKE - loss_before(base, dataset), 0.0)
+        loss = loss_before(base, dataset)
+        nearness = max(_UNLIKE - loss, 0.0)
         halvings = nearness * max(1.4 + 0.4 * math.log2(to_read / _BASE_CHARS), 0.0)
+        halvings += min(2 * max(loss - _FOREIGN, 0.0), 1.0)  # or the loss may explode
         recipe["learning_rate"] = round(recipe["learning_rate"] / 2 ** min(halvings, _MOST_HALVINGS), 5)
-        recipe["dropconnect"] = round(recipe["dropconnect"] / 2, 3)
+        recipe["dropconnect"] = round(recipe["dropconnect"] * min(nearness / _NEAR, 1.0) / 2, 3)
     recipe["batch_size"] *= ranks
     if "batch_size" not in given:
         recipe["learning_rate"] = round(recipe["learning_rate"] * math.sqrt(ranks), 4)

@@ -105,15 +105,18 @@ def suggest_base(dataset: Dataset) -> list[str]:
 
 
 def loss_before(model: LanguageModel, dataset: Dataset) -> float:
-    """Return the loss of a model on a sample of a corpus that it is to learn, in nats per character that it knows.
+    """Return the loss of a model on a sample of a corpus that it is to learn, in nats per character.
 
-    If it knows none, or predicts numbers that are not finite, that is the loss of guessing.
+    Characters that it does not know cost as much as guessing, and so do all if its predictions are not finite.
     """
+    guessing = math.log(len(model.vocab))
     try:
-        loss = model.score(_sample_text(dataset)).nats_per_char
+        score = model.score(_sample_text(dataset))
     except CharlstmError:
-        loss = math.nan
-    return loss if math.isfinite(loss) else math.log(len(model.vocab))
+        return guessing
+    unknown = 0 if score.unknown_scored else score.unknown_chars
+    loss = (score.nats_per_char * score.chars + guessing * unknown) / (score.chars + unknown)
+    return loss if math.isfinite(loss) else guessing
 
 
 def _sample_text(dataset: Dataset) -> str:

@@ -6,6 +6,7 @@ import pytest
 from helpers import TEXT, error_line
 
 from charlstm import UsageError, load, load_run
+from charlstm.cli.summary import describe_base
 from charlstm.config.presets import bundled_models
 from charlstm.text.corpus import Corpus
 from charlstm.text.reader import read_corpus
@@ -83,6 +84,16 @@ def test_unknown_bundled_model_is_an_error(english, here):
     with pytest.raises(UsageError, match=r"^@klingon: no such bundled model; choose from @english$"):
         load("@klingon")
     assert "no such bundled model" in error_line(here("train", "english.txt", "--init-from", "@klingon"), 2)
+
+
+GREEK = "Ο ήλιος ανατέλλει πάνω από τη θάλασσα και το φως του πέφτει στα σπίτια.\n"
+
+
+@pytest.mark.parametrize(("text", "poor"), [(ENGLISH, False), (GERMAN, False), (GREEK, True)])
+def test_base_that_predicts_the_corpus_poorly_is_said_to(text, poor, tmp_path):
+    dataset = corpus_of(tmp_path, text * 20).split(0.1)
+    message = describe_base("@english", load("@english"), dataset)
+    assert ("It predicts the corpus poorly; training from scratch" in message) == poor
 
 
 # ---- the suggestion
