@@ -17,6 +17,7 @@ from charlstm.network.recurrence import COMPILED_MULTIPLE
 from charlstm.optim import moments_of
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import Evaluation, Run
+from charlstm.text.batches import fit_batches
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.text.normalize import find_mixed_forms
 from charlstm.text.vocab import describe
@@ -101,6 +102,10 @@ def advise(
         recipe["learning_rate"] = round(recipe["learning_rate"] * math.sqrt(ranks), 4)
     if dataset.documents != "none":  # whose boundaries reset the state
         recipe["state_reset_prob"] = 0.0
+    B, T = (given.get(name, recipe[name]) for name in ("batch_size", "seq_len"))
+    if 2 <= chars < B * T + 1:  # too short for a window
+        batches = fit_batches(dataset.train_ids, B, T)
+        recipe |= {"batch_size": batches.batch_size, "seq_len": batches.seq_len}
     return {name: value for name, value in recipe.items() if name not in given}
 
 

@@ -69,6 +69,12 @@ def test_pretrained_weights_get_a_lower_rate_in_longer_runs():
     assert rates[0] == advise(dataset, size | {"epochs": 0.1})["learning_rate"] > 10 * rates[-1] > 0
 
 
+def test_short_corpus_gets_windows_that_fit():
+    advice = advise(dataset_of(TEXT[:200]), {"steps": 10})
+    assert (advice["batch_size"], advice["seq_len"]) == (4, 22)
+    assert 2 * advise(dataset_of(TEXT[:200]), {"steps": 10, "batch_size": 2})["seq_len"] < 180
+
+
 def test_given_settings_are_not_advised():
     given = {"time": 60.0, "hidden_size": 100, "dropout": 0.1}
     advice = advise(dataset_of(TEXT), given, constant_speed)
