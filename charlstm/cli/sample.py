@@ -69,7 +69,7 @@ def _prepare_request(request: SampleRequest, documents: str) -> SampleRequest:
     """Return the request to a model trained on documents, or on one text."""
     params = replace(request.params, documents=documents != "none")
     if request.max_chars and not params.has_end:
-        raise UsageError("--max-chars needs --stop or --lines, or a model trained on --documents")
+        raise UsageError("--max-chars needs --stop or --lines, or a model trained with --documents")
     separator = request.separator
     if documents == "blank-line" and request.several and not (request.as_json or params.stop or params.lines):
         separator = r"\n\n" if separator is None else separator

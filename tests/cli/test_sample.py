@@ -151,7 +151,7 @@ def test_max_chars_counts_the_prime_that_is_printed(flags, longest, directory, h
 @pytest.mark.parametrize("flags", [(), ("--pattern", "a+")])
 def test_max_chars_needs_an_end(flags, refuse):
     line = refuse("--max-chars", 9, *flags)
-    assert line == "Error: --max-chars needs --stop or --lines, or a model trained on --documents"
+    assert line == "Error: --max-chars needs --stop or --lines, or a model trained with --documents"
 
 
 def test_prime_longer_than_max_chars_is_rejected(refuse):
