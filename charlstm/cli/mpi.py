@@ -23,7 +23,7 @@ _VARIABLES = (
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),  # Open MPI
     ("SLURM_NTASKS", "PMIX_RANK", "SLURM_LOCALID"),  # srun --mpi=pmix
 )
-_WATCH = 'read -r ended || printf "%s\\n" "$0" >&2'
+_WATCH = 'read -r ended || { printf "%s" "$1"; [ -e "$0" ] && printf "%s\\n" "$2" || printf "%s\\n" "$3"; } >&2'
 
 
 def launched_ranks() -> int:
@@ -105,10 +105,20 @@ def _join() -> "Ranks":
 
 
 @contextmanager
-def report_death(line: str) -> Iterator[None]:
-    """Print a line if this process is killed. mpiexec kills all ranks when one of them dies."""
+def report_death(output: str, command: str) -> Iterator[None]:
+    """Print how to resume the run in a file if this process is killed. mpiexec kills all ranks when one of them dies.
+
+    Args:
+        output: the file, which may not exist yet.
+        command: that resumes the run.
+    """
+    lines = (
+        "The run was killed, or one of its ranks died",
+        f". To resume from the last save: {command}",
+        ", before it was first saved",
+    )
     try:
-        watcher = subprocess.Popen(["sh", "-c", _WATCH, line], stdin=subprocess.PIPE, start_new_session=True)
+        watcher = subprocess.Popen(["sh", "-c", _WATCH, output, *lines], stdin=subprocess.PIPE, start_new_session=True)
     except OSError:  # no shell
         yield
         return

@@ -139,8 +139,7 @@ def _resume_hint(request: TrainRequest, ranks: Ranks | None) -> AbstractContextM
     """Print how to resume the run if this rank is killed."""
     if ranks is None:
         return nullcontext()
-    command = _resume_command(request, ranks)
-    return report_death(f"The run was killed, or one of its ranks died. To resume from the last save: {command}")
+    return report_death(request.output, _resume_command(request, ranks))
 
 
 # ---- starting or resuming a run

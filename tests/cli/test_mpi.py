@@ -249,6 +249,22 @@ def test_killed_rank_ends_all_and_the_last_save_resumes(text_file, tmp_path):
     train_on_ranks(2, tmp_path, "--resume", "--steps", step + 5, "-q")
 
 
+@linux
+def test_rank_killed_before_the_first_save_is_reported_without_a_command(text_file, tmp_path):
+    process = start_ranks(2, *TRAIN, *QUICK, "--steps", 10_000_000, "--evals", 1, cwd=tmp_path)
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("Baselines"):
+        pass
+    time.sleep(1)
+    pids = pids_of_ranks(process)
+    os.kill(pids[1], signal.SIGKILL)
+    wait_for_end(pids, 10)
+    said = process.communicate(timeout=10)[1]
+    (line,) = [line for line in ours(said) if "one of its ranks" in line]
+    assert line == "The run was killed, or one of its ranks died, before it was first saved"
+    assert not (tmp_path / "model.npz").exists()
+
+
 @pytest.mark.slow
 @linux
 def test_rank_killed_at_a_random_moment_leaves_a_run_that_resumes(text_file, tmp_path):
