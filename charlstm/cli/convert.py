@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 
 from charlstm.cli.files import check_output
-from charlstm.cli.output import say
+from charlstm.cli.output import format_size, say
 from charlstm.cli.requests import ConvertRequest
 from charlstm.cli.signals import as_exits
 from charlstm.errors import UsageError
@@ -32,4 +32,4 @@ def convert_model(request: ConvertRequest) -> None:
             say("The run is unfinished: saving its best weights so far, without the state needed to resume")
         with locked(output):
             replace(run, training=None, weights=weights).save(output)
-    say(f"Wrote {output} ({weights} weights, {os.path.getsize(output) / 1e6:,.1f} MB)")
+    say(f"Wrote {output} ({weights} weights, {format_size(os.path.getsize(output))})")

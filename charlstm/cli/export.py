@@ -2,7 +2,7 @@
 
 from charlstm.cli.files import model_name, open_output
 from charlstm.cli.inputs import QUIET, clean_typed, load_checkpoint, unescape
-from charlstm.cli.output import say
+from charlstm.cli.output import format_size, say
 from charlstm.cli.requests import ExportRequest
 from charlstm.config.settings import DataConfig
 from charlstm.errors import UsageError, quote
@@ -29,7 +29,7 @@ def export_model(request: ExportRequest) -> None:
             cost = measure_rounding(run.model, weights)
             rounding = f". Rounding the weights to {weights} adds {cost:.4f} nats per character to the loss"
         file.write(data)
-    say(f"Wrote {request.output} ({len(data) / 1e6:,.1f} MB){rounding}")
+    say(f"Wrote {request.output} ({format_size(len(data))}){rounding}")
 
 
 def _read_prime(prime: str, data: DataConfig) -> str:

@@ -1,61 +1,93 @@
 """`charlstm info`: the contents of a model file."""
 
 import dataclasses
+import unicodedata
+from typing import Any
 
-from charlstm.cli.output import as_json, bits
+from charlstm.cli.output import as_json, bits, print_row
 from charlstm.config.settings import SECTION_OF, SECTIONS
 from charlstm.errors import printable, shorten
 from charlstm.storage.checkpoint import load_run
+from charlstm.storage.run import Run
 
 _SHOWN_CHARS = 200  # of the vocabulary
+_CIRCLE = "\u25cc"  # carries a combining mark that is shown by itself
 
 
 def print_info(path: str, json: bool) -> None:
     """Print the contents of a checkpoint."""
     run = load_run(path)
-    parameters = run.model.network.size
-    vocab, best, training = run.model.vocab, run.best, run.training
-    step = training.step if training else (run.history[-1].step if run.history else 0)
     if json:
-        values = {
-            "finished": training is None,
-            "step": step,
-            "best": best and dataclasses.asdict(best),
-            "parameters": parameters,
-            "weights": run.weights,
-            "vocabulary": vocab.characters,
-            "documents": None if vocab.boundary_id is None else int(vocab.counts[vocab.boundary_id]),
-            "unknown_character": None if vocab.unknown_id is None else vocab.characters[vocab.unknown_id],
-            "corpus": dataclasses.asdict(run.fingerprint),
-            "base": run.base and dataclasses.asdict(run.base),
-            "config": run.config.sections(),
-            "history": [dataclasses.asdict(entry) for entry in run.history],
-        }
-        print(as_json(values, indent=2))
+        print(as_json(_describe(run), indent=2))
         return
-    print(
-        f"model       {run.config.model.num_layers} x {run.config.model.hidden_size} units, {parameters:,} parameters"
-    )
+    _print_model(run)
+    _print_progress(run)
+    _print_settings(run)
+    _print_history(run)
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    """Return the values for JSON."""
+    vocab = run.model.vocab
+    return {
+        "finished": run.training is None,
+        "step": _step(run),
+        "best": run.best and dataclasses.asdict(run.best),
+        "parameters": run.model.network.size,
+        "weights": run.weights,
+        "vocabulary": vocab.characters,
+        "documents": None if vocab.boundary_id is None else int(vocab.counts[vocab.boundary_id]),
+        "unknown_character": None if vocab.unknown_id is None else vocab.characters[vocab.unknown_id],
+        "corpus": dataclasses.asdict(run.fingerprint),
+        "base": run.base and dataclasses.asdict(run.base),
+        "config": run.config.sections(),
+        "history": [dataclasses.asdict(entry) for entry in run.history],
+    }
+
+
+def _step(run: Run) -> int:
+    return run.training.step if run.training else (run.history[-1].step if run.history else 0)
+
+
+def _print_model(run: Run) -> None:
+    """Print the size of the model, its vocabulary, and what it comes from."""
+    model, vocab = run.config.model, run.model.vocab
+    layers = "1 layer" if model.num_layers == 1 else f"{model.num_layers} layers"
+    print_row("model", f"{layers} of {model.hidden_size:,} units, {run.model.network.size:,} parameters")
     if run.weights != "float32":
-        print(f"weights     {run.weights}")
-    unknown = "" if vocab.unknown_id is None else ", of which U+FFFD stands for all others"
-    boundary = "" if vocab.boundary_id is None else ", and the boundary of documents"
-    listed = printable(shorten(vocab.characters, _SHOWN_CHARS))
-    print(f"vocabulary  {len(vocab.code_points)} characters{unknown}{boundary}: {listed}")
+        print_row("weights", run.weights)
+    unknown = "" if vocab.unknown_id is None else ", including U+FFFD for all others"
+    boundary = "" if vocab.boundary_id is None else " and a document boundary"
+    shown = shorten(vocab.characters, _SHOWN_CHARS)
+    listed = printable("".join(_CIRCLE * bool(unicodedata.combining(c)) + c for c in shown))
+    print_row("vocabulary", f"{len(vocab.code_points):,} characters{unknown}{boundary}: {listed}")
     documents = "" if vocab.boundary_id is None else f" in {vocab.counts[vocab.boundary_id]:,} documents"
-    print(f"corpus      {run.fingerprint.chars:,} characters{documents}, SHA-256 {run.fingerprint.sha256[:16]}...")
+    sha256 = f"SHA-256 {run.fingerprint.sha256[:16]}..."
+    print_row("corpus", f"{run.fingerprint.chars:,} characters{documents}, {sha256}")
     if run.base:
-        print(f"started     from {printable(run.base.name) or 'another model'}, SHA-256 {run.base.sha256[:16]}...")
-    print(f"training    {'not finished' if training else 'finished'}, step {step:,}")
+        base = printable(run.base.name) or "another model"
+        print_row("started", f"from {base}, SHA-256 {run.base.sha256[:16]}...")
+
+
+def _print_progress(run: Run) -> None:
+    """Print how far the run is, and its best evaluation."""
+    print_row("training", f"{'not finished' if run.training else 'finished'}, step {_step(run):,}")
+    best = run.best
     if best and best.val_loss is not None:
         read = f" (on {best.val_chars:,} validation characters)" if best.val_chars else ""
         loss = f"{best.val_loss:.4f} nats, {bits(best.val_loss):.4f} bits per character"
-        print(f"best        {loss}, step {best.step:,}{read}")
+        print_row("best", f"{loss}, step {best.step:,}{read}")
+
+
+def _print_settings(run: Run) -> None:
     settings = run.config.format().items()
     for section in SECTIONS:
-        print(
-            f"{section:<11} {', '.join(f'{name} {value}' for name, value in settings if SECTION_OF[name] == section)}"
-        )
+        values = ", ".join(f"{name} {value}" for name, value in settings if SECTION_OF[name] == section)
+        print_row("settings", f"{section}: {values}")
+
+
+def _print_history(run: Run) -> None:
+    """Print a table of the evaluations."""
     if run.history:
         print(f"evaluations, in bits per character, on {run.history[-1].val_chars:,} validation characters:")
         print(f"{'step':>10} {'epoch':>7} {'training':>9} {'validation':>11} {'rate':>9}")

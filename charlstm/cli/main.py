@@ -262,7 +262,9 @@ def check(program: str, as_json: bool) -> int:
 @click.argument("checkpoint", metavar="[MODEL]", default="model.npz")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(checkpoint: str, as_json: bool) -> None:
-    """Show a model's size, vocabulary, settings and history, by default model.npz's.
+    """Show a model's size, vocabulary, settings and training history.
+
+    MODEL defaults to model.npz.
 
     Examples:
     charlstm info model.npz

@@ -87,6 +87,17 @@ def wrap_words(line: str, label: str = "") -> str:
     )
 
 
+def format_size(count: int) -> str:
+    """Return a number of bytes in kB or MB."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
+
+
+def print_row(name: str, value: str) -> None:
+    """Print a name and its value, wrapped if standard output is a terminal."""
+    label = f"{name:12}"
+    print(wrap_words(value, label) if is_terminal(sys.stdout) else label + value)
+
+
 def cut_line(line: str, width: int) -> list[str]:
     """Return a line cut into pieces that take at most `width` columns on a terminal."""
     pieces, columns = [""], 0

@@ -1,12 +1,11 @@
 """`charlstm plan`: a description of a corpus, the settings that suit it, and the cost of training."""
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charlstm.cli.inputs import read_texts
-from charlstm.cli.output import as_json, format_settings, is_terminal, wrap_words
+from charlstm.cli.output import as_json, format_settings, print_row
 from charlstm.config.kinds import as_flag
 from charlstm.config.settings import SETTINGS, Config
 from charlstm.errors import printable
@@ -51,10 +50,10 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
         print(as_json(values, indent=2))
         return
     _print_corpus(values)
-    _print_row("settings", format_settings(settings))
-    _print_row("speed", f"{values['chars_per_s']:,.0f} characters/s on this machine")
-    _print_row("time", f"{values['seconds']:,.0f} s, {_format_epochs(values['epochs'])} epochs")
-    _print_row("memory", f"{values['memory_mb']:,.0f} MB; model file {values['file_mb']:.1f} MB")
+    print_row("settings", format_settings(settings))
+    print_row("speed", f"{values['chars_per_s']:,.0f} characters/s on this machine")
+    print_row("time", f"{values['seconds']:,.0f} s, {_format_epochs(values['epochs'])} epochs")
+    print_row("memory", f"{values['memory_mb']:,.0f} MB; model file {values['file_mb']:.1f} MB")
     given = [word for name in flags for word in as_flag(SETTINGS[name], config.format()[name])]
     print("To train with these settings:")
     print(f"    {printable(shlex.join(['charlstm', 'train', *paths, *given]))}")
@@ -66,22 +65,17 @@ def _print_corpus(values: Mapping[str, Any]) -> None:
     listed += ", ..." if len(rare) > _SHOWN_RARE else ""
     left = values["model_vocabulary"]
     merged = "" if left == values["vocabulary"] else f", {left} with rare ones merged"
-    _print_row("corpus", f"{values['chars']:,} characters, {values['vocabulary']:,} distinct{merged}")
+    print_row("corpus", f"{values['chars']:,} characters, {values['vocabulary']:,} distinct{merged}")
     if values["documents"] is not None:
-        _print_row("documents", f"{values['documents']:,}, including {values['copies']:,} copies of earlier ones")
-    _print_row("rare", f"{len(rare):,} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
-    _print_row("lines", f"{endings}; {values['repeated_lines']:.1%} repeat an earlier line")
+        print_row("documents", f"{values['documents']:,}, including {values['copies']:,} copies of earlier ones")
+    print_row("rare", f"{len(rare):,} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
+    print_row("lines", f"{endings}; {values['repeated_lines']:.1%} repeat an earlier line")
     for suggestion in values["suggestions"]:
-        _print_row("suggestion", suggestion)
+        print_row("suggestion", suggestion)
 
 
 def _format_epochs(epochs: float) -> str:
     return f"{epochs:,.1f}" if epochs >= 1 else f"{epochs:.2g}"
-
-
-def _print_row(name: str, value: str) -> None:
-    label = f"{name:12}"
-    print(wrap_words(value, label) if is_terminal(sys.stdout) else label + value)
 
 
 def _describe(corpus: Corpus, dataset: Dataset) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from charlstm.cli.files import model_name, open_output
 from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, read_texts, reading_of
 from charlstm.cli.log import is_log, read_log
-from charlstm.cli.output import say
+from charlstm.cli.output import format_size, say
 from charlstm.cli.requests import PlotRequest, ReportRequest
 from charlstm.errors import CharlstmError, UsageError
 from charlstm.export.curves import draw_curves
@@ -27,7 +27,7 @@ def write_report(request: ReportRequest) -> None:
             raise CharlstmError("none of the characters of the text are in the model's vocabulary")
         page = make_report(run, request.title or model_name(request.checkpoint), text, baselines).encode()
         file.write(page)
-    say(f"Wrote {request.output} ({len(page) / 1e6:,.1f} MB)")
+    say(f"Wrote {request.output} ({format_size(len(page))})")
 
 
 def plot_curves(request: PlotRequest) -> None:

@@ -24,12 +24,8 @@ from charlstm.errors import UsageError
 from charlstm.sampling.params import DEFAULT_TEMPERATURE, SamplingParams
 
 _CHECKPOINT = setting("model.npz", name(), "Model file to load.", flag="--ckpt", group="Model")
-_KERNEL = setting(
-    "numpy",
-    one_of("numpy", "numba"),
-    "What computes the network. numba is compiled, up to 2.4 times as fast, and needs charlstm[fast]; its results "
-    "differ in the last digits, so that a seed can give another text.",
-    group="Reproducibility",
+_COMPILED = (
+    "numba is compiled and up to 2.4 times as fast, and needs charlstm[fast]; its results differ in the last digits"
 )
 _JSON = switch("Print JSON.", flag="--json", group="Output")
 _SAMPLE_NEEDS = {
@@ -161,7 +157,12 @@ class SampleRequest:
         "documents of the corpus were separated by blank lines, and otherwise a heading with the seed.",
         group="Output",
     )
-    kernel: str = _KERNEL
+    kernel: str = setting(
+        "numpy",
+        one_of("numpy", "numba"),
+        f"Backend for the network. {_COMPILED}, so the same seed can give a different text.",
+        group="Reproducibility",
+    )
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
     probs: bool = switch("With --json, add the probability, rank and entropy of each character.", group="Output")
@@ -310,8 +311,8 @@ class ScoreRequest:
     by: str | None = setting(
         None,
         one_of("file", "line", "document"),
-        "Also score the parts individually. Documents are those that the model was trained on, or separated by blank "
-        "lines.",
+        "Also score the parts individually. Documents are delimited as in training, or by blank lines if the model was "
+        "trained without --documents.",
         group="Evaluation",
     )
     sort: bool = switch("With --by, list the worst-predicted parts first.", group="Evaluation")
@@ -336,7 +337,9 @@ class ScoreRequest:
         "it for text unlike the training text. Slower; the model file is not changed.",
         group="Evaluation",
     )
-    kernel: str = _KERNEL
+    kernel: str = setting(
+        "numpy", one_of("numpy", "numba"), f"Backend for the network. {_COMPILED}.", group="Reproducibility"
+    )
     checkpoint: str = _CHECKPOINT
     as_json: bool = _JSON
 

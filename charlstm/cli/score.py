@@ -66,7 +66,8 @@ def _print_text(score: Score, losses: dict[str, float], request: ScoreRequest) -
     print(f"{score.nats_per_char:.4f} nats, {score.bpc:.4f} bits per character, perplexity {score.perplexity:.3f}")
     count = 0 if score.boundaries is None else np.count_nonzero(score.boundaries)
     documents = f"; document ends included: {count:,}" if count else ""
-    print(f"over {score.chars:,} characters{documents}{unknown}")
+    characters = "character" if score.chars == 1 else "characters"
+    print(f"over {score.chars:,} {characters}{documents}{unknown}")
     known = score.known.mean()
     if known < _MIN_KNOWN:
         say(f"{1 - known:.0%} of the text is not in the model's vocabulary; the score says little about it")

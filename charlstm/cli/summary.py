@@ -70,7 +70,7 @@ def describe_base(name: str, base: LanguageModel, dataset: Dataset) -> str:
     added = f"; new: {quote(shared.new)}" if shared.new else ""
     gone = f"; dropped: {shared.gone:,} of its own" if shared.gone else ""
     boundary = new.boundary_id is not None and old.boundary_id is None
-    learned = "; it was trained without documents, so their boundary is new" if boundary else ""
+    learned = "; it was trained without --documents, so the document boundary is new" if boundary else ""
     return (
         f"Starting from {name}, which has {shared.characters:,} of the corpus's {len(new.code_points):,} characters"
         f"{added}{gone}{learned}"

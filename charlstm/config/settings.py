@@ -175,7 +175,7 @@ class TrainConfig:
         "cosine",
         one_of("cosine", "linear", "constant", "step", "plateau"),
         "Learning-rate schedule after warm-up. cosine and linear decay to 0; constant does not change; step multiplies "
-        "by --decay-factor at intervals of --decay-every; plateau does so after each evaluation without "
+        "the rate by --decay-factor at intervals of --decay-every; plateau does so after each evaluation without "
         "improvement.",
         group="Learning rate",
     )
@@ -279,7 +279,7 @@ class TrainConfig:
     kernel: str = setting(
         "auto",
         one_of("auto", "numpy", "numba"),
-        "Backend of the loops over time steps. numba is compiled and up to twice as fast, and needs charlstm[fast]; "
+        "Backend for the loops over time steps. numba is compiled and up to twice as fast, and needs charlstm[fast]; "
         "auto uses it where it works.",
         group="Reproducibility",
     )

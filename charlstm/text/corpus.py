@@ -117,7 +117,7 @@ class Corpus:
             UsageError: copies are to be dropped, but there are no documents.
         """
         if config.deduplicate and self.documents == "none":
-            raise UsageError("needs documents", "deduplicate")
+            raise UsageError("needs separate documents; set documents to line, row, file or blank-line", "deduplicate")
         corpus = self.drop_copies() if config.deduplicate else self
         copies = np.flatnonzero(find_copies(self.document_hashes))
         example = self.document(copies[0]) if len(copies) else ""

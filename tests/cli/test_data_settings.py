@@ -49,7 +49,7 @@ def test_training_tells_that_rare_characters_are_merged(merged, tmp_path):
 
 
 def test_info_shows_the_unknown_character(merged, model, here):
-    assert "vocabulary  19 characters, of which U+FFFD stands for all others: \\n ." in here("info").stdout
+    assert "vocabulary  19 characters, including U+FFFD for all others: \\n ." in here("info").stdout
     assert json.loads(here("info", "--json").stdout)["unknown_character"] == "\ufffd"
     assert json.loads(here("info", "--json", model).stdout)["unknown_character"] is None
 

@@ -30,7 +30,7 @@ def test_json_shows_the_fingerprint_of_the_corpus(model, here):
 
 def test_info_shows_the_size(model, here):
     size = load_run(model).model.network.size
-    assert f"model       1 x 12 units, {size:,} parameters\n" in here("info", model).stdout
+    assert f"model       1 layer of 12 units, {size:,} parameters\n" in here("info", model).stdout
 
 
 def test_info_shows_the_vocabulary(model, here):
@@ -61,3 +61,8 @@ def test_info_escapes_control_characters(here, tmp_path):
     shown = here("info").stdout
     assert "\\x07\\x1b13[m" in shown
     assert "\x1b" not in shown
+
+
+def test_combining_marks_are_shown_on_a_circle(here, tmp_path):
+    begin(Config().replace(hidden_size=4), "e\u0301x" * 300).save(tmp_path / "model.npz")
+    assert "vocabulary  3 characters: ex\u25cc\u0301\n" in here("info").stdout

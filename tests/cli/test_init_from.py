@@ -33,7 +33,7 @@ def test_run_says_what_it_takes_over_and_info_shows_the_base(texts, here):
 
 def test_documents_of_a_model_without_them_are_explained(texts, here):
     done = here("train", "new.txt", "--init-from", "base.npz", *FLAGS, "--documents", "line")
-    assert "it was trained without documents, so their boundary is new" in done.stderr
+    assert "it was trained without --documents, so the document boundary is new" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_copies_are_counted_before_they_are_dropped():
 
 
 def test_deduplicate_needs_documents():
-    with pytest.raises(UsageError, match="deduplicate: needs documents"):
+    with pytest.raises(UsageError, match="deduplicate: needs separate documents"):
         corpus_from_text("ab").prepare(DataConfig(deduplicate=True))
 
 
