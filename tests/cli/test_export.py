@@ -21,7 +21,7 @@ def models(tmp_path, trained: Run):
 def test_command_reports_size_and_cost(models, here):
     done = here("export", "model.npz", "-o", "page.html")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"Wrote page\.html \(0\.\d MB\)\. Rounding the weights to int8 adds 0\.00\d\d nats", done.stderr)
+    assert re.search(r"Wrote page\.html \(\d+ kB\)\. Rounding the weights to int8 adds 0\.00\d\d nats", done.stderr)
     assert "<title>model</title>" in (models / "page.html").read_text(encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ def models(tmp_path, trained: Run):
 def test_report_of_the_corpus_has_baselines_and_the_validation_part(models, here):
     done = here("report", "model.npz", "corpus.txt", "-o", "report.html")
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"Wrote report\.html \(0\.\d MB\)\n", done.stderr)
+    assert re.fullmatch(r"Wrote report\.html \(\d+ kB\)\n", done.stderr)
     page = (models / "report.html").read_text(encoding="utf-8")
     assert "Dotted: baselines (uniform" in page
 
