@@ -50,6 +50,11 @@ def quote(text: str) -> str:
     return f"{mark}{printable(shorten(text))}{mark}"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: "1 file", "2 files"."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def suggest(name: str, names: Iterable[str]) -> str:
     """Return "; did you mean ...?" with up to three names that start with `name`, or else resemble it; "" without."""
     known = list(names)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlstm.errors import CharlstmError, UsageError, printable, quote, shorten, suggest
+from charlstm.errors import CharlstmError, UsageError, counted, printable, quote, shorten, suggest
 
 
 @given(st.text(max_size=20))
@@ -66,3 +66,8 @@ def test_names_with_the_same_beginning_are_suggested_before_similar_ones(name, h
 
 def test_at_most_three_names_are_suggested():
     assert suggest("a", ["a1", "a2", "a3", "a4"]) == "; did you mean a1 or a2 or a3?"
+
+
+def test_nouns_agree_with_their_number():
+    assert [counted(n, "file") for n in (0, 1, 2, 1000)] == ["0 files", "1 file", "2 files", "1,000 files"]
+    assert counted(3, "copy", "copies") == "3 copies"

@@ -6,7 +6,7 @@ from typing import Any
 
 from charlstm.cli.output import as_json, bits, print_row
 from charlstm.config.settings import SECTION_OF, SECTIONS
-from charlstm.errors import printable, shorten
+from charlstm.errors import counted, printable, shorten
 from charlstm.storage.checkpoint import load_run
 from charlstm.storage.run import Run
 
@@ -52,8 +52,8 @@ def _step(run: Run) -> int:
 def _print_model(run: Run) -> None:
     """Print the size of the model, its vocabulary, and what it comes from."""
     model, vocab = run.config.model, run.model.vocab
-    layers = "1 layer" if model.num_layers == 1 else f"{model.num_layers} layers"
-    print_row("model", f"{layers} of {model.hidden_size:,} units, {run.model.network.size:,} parameters")
+    layers, units = counted(model.num_layers, "layer"), counted(model.hidden_size, "unit")
+    print_row("model", f"{layers} of {units}, {run.model.network.size:,} parameters")
     if run.weights != "float32":
         print_row("weights", run.weights)
     unknown = "" if vocab.unknown_id is None else ", including U+FFFD for all others"
@@ -61,7 +61,7 @@ def _print_model(run: Run) -> None:
     shown = shorten(vocab.characters, _SHOWN_CHARS)
     listed = printable("".join(_CIRCLE * bool(unicodedata.combining(c)) + c for c in shown))
     print_row("vocabulary", f"{len(vocab.code_points):,} characters{unknown}{boundary}: {listed}")
-    documents = "" if vocab.boundary_id is None else f" in {vocab.counts[vocab.boundary_id]:,} documents"
+    documents = "" if vocab.boundary_id is None else f" in {counted(vocab.counts[vocab.boundary_id], 'document')}"
     sha256 = f"SHA-256 {run.fingerprint.sha256[:16]}..."
     print_row("corpus", f"{run.fingerprint.chars:,} characters{documents}, {sha256}")
     if run.base:

@@ -8,7 +8,7 @@ from charlstm.cli.inputs import read_texts
 from charlstm.cli.output import as_json, format_settings, print_row
 from charlstm.config.kinds import as_flag
 from charlstm.config.settings import SETTINGS, Config
-from charlstm.errors import printable
+from charlstm.errors import counted, printable
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.training.advice import (
     RARE,
@@ -67,7 +67,10 @@ def _print_corpus(values: Mapping[str, Any]) -> None:
     merged = "" if left == values["vocabulary"] else f", {left} with rare ones merged"
     print_row("corpus", f"{values['chars']:,} characters, {values['vocabulary']:,} distinct{merged}")
     if values["documents"] is not None:
-        print_row("documents", f"{values['documents']:,}, including {values['copies']:,} copies of earlier ones")
+        print_row(
+            "documents",
+            f"{values['documents']:,}, including {counted(values['copies'], 'copy', 'copies')} of earlier ones",
+        )
     print_row("rare", f"{len(rare):,} occurring fewer than {RARE} times{': ' * bool(rare)}{listed}")
     print_row("lines", f"{endings}; {values['repeated_lines']:.1%} repeat an earlier line")
     for suggestion in values["suggestions"]:

@@ -15,7 +15,7 @@ import numpy as np
 from charlstm.cli.inputs import QUIET, check_stdin_once, load_checkpoint, read_texts, reading_of, suggest_numba
 from charlstm.cli.output import as_json, format_bits, is_terminal, say, scoring_progress
 from charlstm.cli.requests import ScoreRequest
-from charlstm.errors import CharlstmError, printable, shorten
+from charlstm.errors import CharlstmError, counted, printable, shorten
 from charlstm.sampling.language_model import LanguageModel, Score
 from charlstm.text.baselines import baseline_losses
 from charlstm.text.sources import expand, list_texts
@@ -66,8 +66,7 @@ def _print_text(score: Score, losses: dict[str, float], request: ScoreRequest) -
     print(f"{score.nats_per_char:.4f} nats, {score.bpc:.4f} bits per character, perplexity {score.perplexity:.3f}")
     count = 0 if score.boundaries is None else np.count_nonzero(score.boundaries)
     documents = f"; document ends included: {count:,}" if count else ""
-    characters = "character" if score.chars == 1 else "characters"
-    print(f"over {score.chars:,} {characters}{documents}{unknown}")
+    print(f"over {counted(score.chars, 'character')}{documents}{unknown}")
     known = score.known.mean()
     if known < _MIN_KNOWN:
         say(f"{1 - known:.0%} of the text is not in the model's vocabulary; the score says little about it")

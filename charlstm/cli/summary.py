@@ -11,7 +11,7 @@ from charlstm.arrays import Ids
 from charlstm.cli.display import Display
 from charlstm.cli.output import bits, format_bits, format_settings
 from charlstm.config.settings import Config
-from charlstm.errors import CharlstmError, quote
+from charlstm.errors import CharlstmError, counted, quote
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.run import Run
 from charlstm.text.baselines import MAX_CHARS, baseline_losses
@@ -34,9 +34,10 @@ def introduce(display: Display, run: Run, dataset: Dataset, chosen: Mapping[str,
     config, batches = run.config, batches_for(run.config, dataset)
     in_train = in_val = ""
     if dataset.train_starts is not None:
-        in_train, in_val = f" in {len(dataset.train_starts) - 1:,} documents", f" in {dataset.val_documents:,}"
+        in_train = f" in {counted(len(dataset.train_starts) - 1, 'document')}"
+        in_val = f" in {dataset.val_documents:,}"
     merged = "" if dataset.vocab.unknown_id is None else " with rare ones merged"
-    layers = "1 layer" if config.model.num_layers == 1 else f"{config.model.num_layers} layers"
+    layers = counted(config.model.num_layers, "layer")
     display.say(
         f"{len(dataset.train_ids):,} training characters{in_train}, {len(dataset.val_ids):,} for validation{in_val}; "
         f"{len(dataset.vocab.code_points):,} distinct characters{merged}; "
@@ -118,12 +119,9 @@ def _show_baselines(display: Display, config: Config, dataset: Dataset) -> dict[
 
 def format_copies(dataset: Dataset) -> str:
     """Return a message about the documents that equal an earlier one, with an example."""
-    several = dataset.copies > 1
-    copies = f"{dataset.copies:,} {'copies' if several else 'copy'} of earlier documents"
-    example = f"such as {quote(dataset.example_copy)}"
-    if dataset.deduplicate:
-        return f"Dropped {copies}, {example}"
-    return f"The corpus has {copies}, {example}; use --deduplicate to drop {'them' if several else 'it'}"
+    copies = counted(dataset.copies, "copy of an earlier document", "copies of earlier documents")
+    copies += f"{': ' if dataset.copies == 1 else ', such as '}{quote(dataset.example_copy)}"
+    return f"Dropped {copies}" if dataset.deduplicate else f"The corpus has {copies}; --deduplicate drops copies"
 
 
 def _sample(run: Run) -> Ids:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from charlstm.errors import CharlstmError, UsageError, quote, suggest
+from charlstm.errors import CharlstmError, UsageError, counted, quote, suggest
 from charlstm.text.builder import convert_newlines
 from charlstm.text.json_stream import MAX_RECORD, JsonStream, describe_error
 from charlstm.text.stream import Findings
@@ -41,10 +41,13 @@ def read_table(pieces: Iterable[str], name: str, field: str | None) -> Iterator[
     column = header.index(field)
     for line, row in rows:
         if row and len(row) != len(header):
-            raise CharlstmError(
-                f"{name}: the row at line {line:,} has {len(row)} fields, and the header {len(header)}; "
-                f"quote a field that contains {quote(delimiter)}"
+            hint = (
+                f"quote any field that contains {quote(delimiter)}"
+                if len(row) > len(header)
+                else "is the row truncated?"
             )
+            fields = counted(len(row), "field")
+            raise CharlstmError(f"{name}: the row at line {line:,} has {fields}, and the header {len(header)}; {hint}")
         if row:
             yield row[column]
 
@@ -65,7 +68,7 @@ def read_json_lines(pieces: Iterable[str], name: str, field: str | None, finding
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise CharlstmError(
-                f"{name}: line {lines.number:,} is not JSON ({describe_error(error)}); is it cut?"
+                f"{name}: line {lines.number:,} is not JSON ({describe_error(error)}); is it truncated?"
             ) from None
         yield from picker.pick(value)
     picker.check()
@@ -110,9 +113,11 @@ def skip_assignment(pieces: Iterable[str]) -> Iterator[str]:
 def _unknown_field(name: str, field: str | None, names: Iterable[str]) -> UsageError:
     known = list(names)
     shown = ", ".join(each or '""' for each in known[:_SHOWN_NAMES]) + ", ..." * (len(known) > _SHOWN_NAMES)
-    if field is None:
-        return UsageError(f"{name} has the fields {shown}; name the one with the text, or use --raw", "field")
-    return UsageError(f"{name} has no field {quote(field)}; it has {shown}{suggest(field, known)}", "field")
+    if field is not None:
+        has = f"it has {shown}{suggest(field, known)}" if known else "it has no fields at all"
+        return UsageError(f"{name} has no field {quote(field)}; {has}", "field")
+    has = f"has the fields {shown}; name the one with the text" if known else "has no fields to choose from"
+    return UsageError(f"{name} {has}, or use --raw", "field")
 
 
 # ---- tables
@@ -160,7 +165,7 @@ def _split_rows(lines: Iterable[str], delimiter: str, name: str) -> Iterator[tup
             row = next(rows, None)
         except csv.Error as error:
             raise CharlstmError(
-                f"{name}: the row at line {line:,} is not valid CSV ({error}); is a quote never closed?"
+                f"{name}: the row at line {line:,} is not valid CSV ({error}); is a closing quote missing?"
             ) from None
         finally:
             csv.field_size_limit(limit)

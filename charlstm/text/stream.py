@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from charlstm.errors import quote
+from charlstm.errors import counted, quote
 
 _SHOWN_FILES = 3
 
@@ -49,8 +49,7 @@ class Findings:
         """Return how many files were skipped, by reason; "" for none."""
         counts = {reason: count for reason, count in sorted(self.files.get(container, Counter()).items()) if reason}
         listed = ", ".join(f"{count:,} {reason}{self._names(container, reason)}" for reason, count in counts.items())
-        total = sum(counts.values())
-        return listed and f"{total:,} {'file' if total == 1 else 'files'}: {listed}"
+        return listed and f"{counted(sum(counts.values()), 'file')}: {listed}"
 
     def _names(self, container: str, reason: str) -> str:
         names = self.shown.get((container, reason), [])
@@ -61,8 +60,7 @@ class Findings:
         """Yield lines for the user."""
         for container, counts in self.files.items():
             if skipped := self.describe_skipped(container):
-                read = counts[""]
-                yield f"{container}: read {read:,} {'file' if read == 1 else 'files'}; skipped {skipped}"
+                yield f"{container}: read {counted(counts[''], 'file')}; skipped {skipped}"
         for encoding, names in self.detected.items():
             example = f", for example {quote(text)}" if (text := self.examples.get(encoding)) else ""
             more = f" and {len(names) - _SHOWN_FILES:,} more" if len(names) > _SHOWN_FILES else ""

@@ -246,7 +246,7 @@ def suggest_documents(corpus: Corpus, kind: str = "line") -> list[str]:
     low, median, high = np.quantile(filled, [0.2, 0.5, 0.95])
     if median < _SENTENCE or high > _LONG * median or low > _WRAPPED * high:
         return []
-    return [f"Its {len(filled):,} lines look like separate posts; try --documents {kind}"]
+    return [f"The corpus has {len(filled):,} lines that look like separate posts; try --documents {kind}"]
 
 
 def assess(run: Run, baselines: Mapping[str, float]) -> str:

@@ -196,7 +196,7 @@ def check_streams(config: Config, batches: Batches, ranks: Ranks) -> None:
     """
     if batches.batch_size < ranks.size:
         is_short = batches.batch_size < config.train.batch_size
-        streams = f"the corpus is long enough for {batches.batch_size}" if is_short else f"{batches.batch_size} are set"
+        streams = f"{'the corpus is only long enough for' if is_short else 'it is'} {batches.batch_size}"
         raise UsageError(
             f"{ranks.size} ranks need a batch_size of at least {ranks.size} streams, but {streams}; start fewer ranks"
             f"{'' if is_short else ', or choose a larger batch_size'}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from charlstm.arrays import Bools, IntArray
 from charlstm.config.settings import ModelConfig
-from charlstm.errors import CharlstmError, UsageError
+from charlstm.errors import CharlstmError, UsageError, counted
 from charlstm.network.char_lstm import CharLSTM, init_network
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.checkpoint import load
@@ -75,8 +75,8 @@ def size_of(model: LanguageModel, given: Mapping[str, Any]) -> dict[str, int]:
     size = {name: getattr(model.network.config, name) for name in ("hidden_size", "num_layers")}
     for name, value in size.items():
         if given.get(name, value) != value:
-            unit = "units per layer" if name == "hidden_size" else "layers" if value > 1 else "layer"
-            raise UsageError(f"the model to start from has {value:,} {unit}; omit this setting", name)
+            has = f"{value:,} units per layer" if name == "hidden_size" else counted(value, "layer")
+            raise UsageError(f"the model to start from has {has}; omit this setting", name)
     return size
 
 

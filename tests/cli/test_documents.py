@@ -38,8 +38,7 @@ def test_train_describes_documents_and_copies(posts, here):
     assert done.returncode == 0, done.stderr
     assert " in 372 documents, " in done.stderr
     assert (
-        "The corpus has 392 copies of earlier documents, such as 'no dogs'; use --deduplicate to drop them"
-        in done.stderr
+        "The corpus has 392 copies of earlier documents, such as 'no dogs'; --deduplicate drops copies" in done.stderr
     )
     assert "charlstm sample --ckpt new.npz --num 20" in done.stderr
     assert load_run(posts / "new.npz").config.data.documents == "line"
@@ -146,7 +145,7 @@ def test_plan_suggests_lines_that_look_like_posts(tmp_path, here, monkeypatch):
         "".join(f"today I have seen {n * n} birds{' and a cat on the roof' * (n % 4)}\n" for n in range(200))
     )
     done = here("plan", "posts.txt", "--steps", 10)
-    assert "suggestion  Its 200 lines look like separate posts; try --documents line\n" in done.stdout
+    assert "suggestion  The corpus has 200 lines that look like separate posts; try --documents line\n" in done.stdout
     done = here("plan", "posts.txt", "--documents", "line", "--deduplicate", "--steps", 10)
     assert "try --documents" not in done.stdout
     assert "documents   200, including 0 copies of earlier ones\n" in done.stdout

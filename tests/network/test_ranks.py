@@ -75,7 +75,7 @@ def test_too_few_streams_are_refused_with_the_numbers():
     run = start_run("float32", batch_size=3)
     ranks = object.__new__(Ranks)
     ranks.size = 4
-    with pytest.raises(UsageError, match=r"4 ranks need a batch_size of at least 4 streams, but 3 are set"):
+    with pytest.raises(UsageError, match=r"4 ranks need a batch_size of at least 4 streams, but it is 3"):
         next(train(run, ranks=ranks))
 
 

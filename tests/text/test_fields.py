@@ -113,13 +113,24 @@ def test_quote_that_swallows_a_large_file_is_refused(refuse, monkeypatch):
     refuse(
         "a.csv",
         'id,text\n1,one\n2,"two\n' + "3,three\n" * 1000,
-        "row at line 3 is not valid CSV .*is a quote never closed",
+        "row at line 3 is not valid CSV .*is a closing quote missing",
     )
 
 
-@pytest.mark.parametrize("row", ["2,two,more", "2"])
-def test_row_of_another_length_is_refused_with_its_line(row, refuse):
-    refuse("a.csv", f"id,text\n1,one\n{row}\n", rf"the row at line 3 has {row.count(',') + 1} fields, and the header 2")
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("2,two,more", "has 3 fields, and the header 2; quote any field that contains ','$"),
+        ("2", r"has 1 field, and the header 2; is the row truncated\?$"),
+    ],
+)
+def test_row_of_another_length_is_refused_with_its_line(row, message, refuse):
+    refuse("a.csv", f"id,text\n1,one\n{row}\n", f"the row at line 3 {message}")
+
+
+@pytest.mark.parametrize(("content", "field"), [("[1, 2]", None), ('["one"]', "text")])
+def test_json_without_objects_is_said_to_have_no_fields(content, field, refuse):
+    refuse("a.json", content, "has no fields? ", UsageError, field=field)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +198,7 @@ def test_array_of_strings_needs_no_field(read):
 
 @pytest.mark.parametrize("line", ['{"text": "tw', '{"text": "two"', "two", "[" * 100_000, f'{{"text": {"1" * 5000}}}'])
 def test_line_of_json_that_is_cut_is_refused_with_its_number(line, refuse):
-    refuse("a.jsonl", f'{{"text": "one"}}\n\n{line}\n', r"a\.jsonl: line 3 is not JSON \(.*\); is it cut\?$")
+    refuse("a.jsonl", f'{{"text": "one"}}\n\n{line}\n', r"a\.jsonl: line 3 is not JSON \(.*\); is it truncated\?$")
 
 
 @pytest.mark.parametrize(
