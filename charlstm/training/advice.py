@@ -39,8 +39,7 @@ _MAX_BLANK = 0.02  # fraction of its lines
 _SENTENCE, _LONG = 40, 20  # characters; times the median length
 _WRAPPED = 0.6  # of the length of long lines, which four fifths of the lines of wrapped prose reach
 _UNLIKE = 3.3  # loss in nats on a corpus, above which pretrained weights need the usual rate
-_FOREIGN = 3.4  # loss above which the usual rate is too high again
-_NEAR = 0.5  # nats below _UNLIKE, from where on pretrained weights get all of their DropConnect
+_POOR, _FOREIGN = 3.5, 3.9  # losses between which the rate falls to half, and DropConnect to nothing
 _BASE_CHARS = 1_600_000  # read in a minute and a half, where the rates for pretrained weights were chosen
 _MOST_HALVINGS = 5.0  # of the rate, for pretrained weights
 _NOISE = 2.0  # nats, by which losses of single characters differ
@@ -61,8 +60,8 @@ def advise(
     limited by time, that is measured. Otherwise it follows from the settings, so that the advice is reproducible.
 
     Pretrained weights need a rate that is the lower, the better they predict the corpus already and the longer the
-    run is. They need at most half the DropConnect, and none where they predict the corpus poorly: there, it keeps them
-    from learning at all. docs/english.md has the measurements.
+    run is. They need half the DropConnect, and none where they predict the corpus poorly: there, it can keep them from
+    learning at all. docs/english.md has the measurements.
 
     n ranks get n times the streams, so that each has as many as one alone, and the rate times the square root of n,
     which keeps the noise of the updates the same (Krizhevsky, "One weird trick for parallelizing convolutional neural
@@ -92,11 +91,10 @@ def advise(
     recipe = _recipe(config, width, to_read / chars, chars)
     if base is not None:
         loss = loss_before(base, dataset)
-        nearness = max(_UNLIKE - loss, 0.0)
-        halvings = nearness * max(1.4 + 0.4 * math.log2(to_read / _BASE_CHARS), 0.0)
-        halvings += min(2 * max(loss - _FOREIGN, 0.0), 1.0)  # or the loss may explode
-        recipe["learning_rate"] = round(recipe["learning_rate"] / 2 ** min(halvings, _MOST_HALVINGS), 5)
-        recipe["dropconnect"] = round(recipe["dropconnect"] * min(nearness / _NEAR, 1.0) / 2, 3)
+        halvings = max(_UNLIKE - loss, 0.0) * max(1.4 + 0.4 * math.log2(to_read / _BASE_CHARS), 0.0)
+        foreign = min(max((loss - _POOR) / (_FOREIGN - _POOR), 0.0), 1.0)  # where the loss may explode
+        recipe["learning_rate"] = round(recipe["learning_rate"] / 2 ** min(halvings + foreign, _MOST_HALVINGS), 5)
+        recipe["dropconnect"] = round(recipe["dropconnect"] * (1 - foreign) / 2, 3)
     recipe["batch_size"] *= ranks
     if "batch_size" not in given:
         recipe["learning_rate"] = round(recipe["learning_rate"] * math.sqrt(ranks), 4)
