@@ -146,6 +146,10 @@ def test_plan_suggests_lines_that_look_like_posts(tmp_path, here, monkeypatch):
     )
     done = here("plan", "posts.txt", "--steps", 10)
     assert "suggestion  The corpus has 200 lines that look like separate posts; try --documents line\n" in done.stdout
+    posts = (tmp_path / "posts.txt").read_text().splitlines()
+    (tmp_path / "posts.jsonl").write_text("".join(f"{json.dumps({'text': post})}\n" for post in posts))
+    done = here("plan", "posts.jsonl", "--field", "text", "--steps", 10)
+    assert "lines that look like separate posts; try --documents row\n" in done.stdout
     done = here("plan", "posts.txt", "--documents", "line", "--deduplicate", "--steps", 10)
     assert "try --documents" not in done.stdout
     assert "documents   200, including 0 copies of earlier ones\n" in done.stdout

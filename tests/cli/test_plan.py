@@ -6,9 +6,10 @@ import re
 import pytest
 from helpers import TEXT, charlstm, error_line
 
-from charlstm import load_run
+from charlstm import Config, corpus_from_text, load_run
 from charlstm.cli.output import format_settings
 from charlstm.config.settings import ADVISED
+from charlstm.training.advice import memory_bytes, reference_of
 
 LIMIT = ("--steps", 20)
 CORPUS = TEXT + "mist\nmist\n☃\x07\n"
@@ -105,3 +106,17 @@ def test_plan_refuses_a_missing_corpus(here):
 
 def test_plan_refuses_two_limits(text_file, here):
     assert "mutually exclusive" in error_line(here("plan", "corpus.txt", *LIMIT, "--epochs", 1), 2)
+
+
+def test_memory_includes_that_of_the_model_whose_speed_is_measured(tmp_path):
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 3000))) * 2
+    (tmp_path / "corpus.txt").write_text(text, encoding="utf-8")
+    memory_mb = json.loads(plan(tmp_path, "--time", "1s", "--threads", 1, "--kernel", "numpy", "--json"))["memory_mb"]
+    timed = reference_of(Config().replace(threads=1, kernel="numpy"))
+    assert memory_mb >= memory_bytes(timed, corpus_from_text(text).split(0.1)) / 1e6
+
+
+def test_newlines_in_the_fields_of_json_are_newlines(tmp_path):
+    (tmp_path / "corpus.json").write_text(json.dumps([{"text": f"one {n}\ntwo"} for n in range(200)]))
+    done = charlstm("plan", "corpus.json", "--field", "text", "--steps", 3, cwd=tmp_path)
+    assert "lines       LF; " in done.stdout

@@ -140,9 +140,17 @@ def test_non_finite_loss_is_never_best(corpus, monkeypatch):
     assert {entry.val_loss for entry in run.history} == {None}
 
 
+def test_only_what_can_help_is_advised_against_divergence(corpus):
+    run = begin(SMALL.replace(learning_rate=50.0, schedule="constant", clip_norm=0.0, l2=0.1), corpus)
+    with pytest.raises(
+        CharlstmError, match=r"start again with a lower learning_rate, with clip_norm 1 or with less l2"
+    ):
+        list(train(run))
+
+
 def test_weights_that_blow_up_are_never_best(corpus):
     run = begin(SMALL.replace(learning_rate=50.0, schedule="constant", val_fraction=0.0), corpus)
-    with pytest.raises(CharlstmError, match="nothing was learned"):
+    with pytest.raises(CharlstmError, match=r"nothing was learned.*; start again with a lower learning_rate$"):
         list(train(run))
     assert run.best is None
     assert all(np.abs(param).max() < 3 for param in run.model.network.params.values())
