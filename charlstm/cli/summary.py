@@ -19,11 +19,10 @@ from charlstm.text.corpus import Dataset
 from charlstm.text.overlap import OVERLAP_CHARS, find_longest_overlap, measure_overlap
 from charlstm.training.advice import assess, suggest_data_settings
 from charlstm.training.loop import batches_for, total_steps_of
-from charlstm.training.transfer import compare_vocabularies, loss_before
+from charlstm.training.transfer import POOR, compare_vocabularies, loss_before
 
 _COUNTED_PER_S = 100_000  # characters per second of the run: counting takes about a hundredth of it
 _MIN_COUNTED = 200_000
-_POOR = 3.5  # nats per character; German gets 3.4 from the bundled model of English, and still gains from it
 _UNSUITABLE = ". It predicts the corpus poorly; training from scratch, without --init-from, may do better"
 _SAMPLE_CHARS = 2000  # of a sample that is compared with the training text
 _SAMPLE_DOCUMENTS = 200  # at most
@@ -75,7 +74,7 @@ def describe_base(name: str, base: LanguageModel, dataset: Dataset) -> str:
     return (
         f"Starting from {name}, which has {shared.characters:,} of the corpus's {len(new.code_points):,} characters"
         f"{added}{gone}{learned}"
-    ) + (_UNSUITABLE if loss_before(base, dataset) > _POOR else "")
+    ) + (_UNSUITABLE if loss_before(base, dataset) > POOR else "")
 
 
 def conclude(display: Display, run: Run, dataset: Dataset, baselines: Mapping[str, float]) -> None:

@@ -22,7 +22,7 @@ from charlstm.text.corpus import Corpus, Dataset
 from charlstm.text.normalize import find_mixed_forms
 from charlstm.text.vocab import describe
 from charlstm.training.loop import new_run, train
-from charlstm.training.transfer import loss_before
+from charlstm.training.transfer import POOR, loss_before
 
 RARE = 10  # occurrences below which a character can hardly be learned
 _REFERENCE = Config().replace(hidden_size=256, batch_size=24, seq_len=40)
@@ -39,7 +39,7 @@ _MAX_BLANK = 0.02  # fraction of its lines
 _SENTENCE, _LONG = 40, 20  # characters; times the median length
 _WRAPPED = 0.6  # of the length of long lines, which four fifths of the lines of wrapped prose reach
 _UNLIKE = 3.3  # loss in nats on a corpus, above which pretrained weights need the usual rate
-_POOR, _FOREIGN = 3.5, 3.9  # losses between which the rate falls to half, and DropConnect to nothing
+_FOREIGN = 3.9  # loss from POOR to which the rate falls to half, and DropConnect to nothing
 _BASE_CHARS = 1_600_000  # read in a minute and a half, where the rates for pretrained weights were chosen
 _MOST_HALVINGS = 5.0  # of the rate, for pretrained weights
 _NOISE = 2.0  # nats, by which losses of single characters differ
@@ -92,7 +92,7 @@ def advise(
     if base is not None:
         loss = loss_before(base, dataset)
         halvings = max(_UNLIKE - loss, 0.0) * max(1.4 + 0.4 * math.log2(to_read / _BASE_CHARS), 0.0)
-        foreign = min(max((loss - _POOR) / (_FOREIGN - _POOR), 0.0), 1.0)  # where the loss may explode
+        foreign = min(max((loss - POOR) / (_FOREIGN - POOR), 0.0), 1.0)  # where the loss may explode
         recipe["learning_rate"] = round(recipe["learning_rate"] / 2 ** min(halvings + foreign, _MOST_HALVINGS), 5)
         recipe["dropconnect"] = round(recipe["dropconnect"] * (1 - foreign) / 2, 3)
     recipe["batch_size"] *= ranks

@@ -19,6 +19,7 @@ from charlstm.text.corpus import Dataset
 from charlstm.text.vocab import Vocab
 
 ENGLISH = "@english"  # the bundled model
+POOR = 3.5  # loss on a corpus, in nats, above which training from scratch may do better; English gets 3.4 on German
 _SHORT_CHARS = 2_000_000  # shorter corpora benefit from it
 _PIECES, _PIECE_CHARS = 8, 250  # of a corpus, scored to detect English
 _MIN_KNOWN = 0.98  # fraction of characters
