@@ -146,8 +146,10 @@ def serve_alone(kernel: str, H: int, L: int, B: int, T: int, cores: int) -> None
 class Measured:
     """A process, or several ranks, that measure training steps."""
 
-    def __init__(self, count: int, kernel: str, shape: tuple[int, ...], option: float = math.inf) -> None:
-        launcher = [MPIEXEC, "-n", str(count)] if count else []
+    def __init__(
+        self, count: int, kernel: str, shape: tuple[int, ...], option: float = math.inf, hosts: str | None = None
+    ) -> None:
+        launcher = [MPIEXEC, *(["-f", hosts] if hosts else []), "-n", str(count)] if count else []
         kind = "rank" if count else "alone"
         self._process = subprocess.Popen(
             [*launcher, sys.executable, __file__, "--worker", kind, kernel, *map(str, (*shape, option))],
@@ -278,6 +280,24 @@ def print_model(model: Model) -> list[tuple[str, int, int, float]]:
     return rows
 
 
+def check_over_network(model: Model, kernel: str, rounds: int, seconds: float, hosts: str, gigabits: float) -> None:
+    """Compare the exchange in the model with ranks on the hosts of a file, over their network. Ranks have a core each.
+
+    Ranks on this machine slow each other down, so if the hosts share it, so do those of the step without exchange.
+    """
+    H, L, T = MODEL_SHAPE
+    print(f"\nRanks of one core over a network of {gigabits:g} Gbit/s; ms per step")
+    columns = {"ranks": "d", "without": ".2f", "predicted": ".2f", "measured": ".2f", "ratio": ".2f"}
+    table = harness.Table(columns)
+    ranks = len(Path(hosts).read_text().split())
+    shape = (H, L, OWN_STREAMS * ranks, T)
+    workers = {name: Measured(ranks, kernel, shape, each, hosts) for name, each in (("without", 0), ("with", math.inf))}
+    times = {name: statistics.median(each) for name, each in measure(workers, rounds, seconds).items()}
+    predicted = times["without"] + model.exchange_s(ranks, OWN_STREAMS, gigabits * 1e9 / 8)
+    values = [1000 * each for each in (times["without"], predicted, times["with"])]
+    table.row(ranks, *values, times["with"] / predicted)
+
+
 def check_model(model: Model, kernel: str, rounds: int, seconds: float) -> None:
     """Compare the exchange in the model with ranks on this machine that sleep as long as a network would take.
 
@@ -315,7 +335,7 @@ def draw(path: str, rows: list[tuple[str, int, int, float]]) -> None:
             axis.semilogx(*zip(*points, strict=True), "o-", base=2, label=f"{gigabits} Gbit/s")
         axis.set(xlabel="machines", xticks=MACHINES, xticklabels=MACHINES, ylim=(0, 1), title=title)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("exchange, share of a step")
+    axes[0].set_ylabel("communication, share of a step")
     axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     axes[-1].legend()
     figure.savefig(path)
@@ -377,6 +397,8 @@ def _children(pid: int) -> list[int]:
 @click.option("--seconds", default=1.0, show_default=True, help="Length of a turn.")
 @click.option("--kernel", default="numba", show_default=True, help="Kernel of the model.")
 @click.option("--kills", default=50, show_default=True, help="Number of kills.")
+@click.option("--hosts", help="Check the model over the network of the hosts in a file, one rank each.")
+@click.option("--gigabits", default=1.0, show_default=True, help="Speed of that network in Gbit/s.")
 @click.option("--picture", help="Draw a picture of the model, for example docs/scaling-mpi.svg.")
 @click.option("--worker", nargs=7, hidden=True)
 def main(
@@ -385,6 +407,8 @@ def main(
     seconds: float,
     kernel: str,
     kills: int,
+    hosts: str | None,
+    gigabits: float,
     picture: str | None,
     worker: tuple[str, ...] | None,
 ) -> None:
@@ -403,10 +427,13 @@ def main(
         compare_throughput(rounds, seconds)
     if "model" in parts:
         model = Model(kernel, available_cores(), rounds, seconds)
-        rows = print_model(model)
-        if picture:
-            draw(picture, rows)
-        check_model(model, kernel, rounds, seconds)
+        if hosts:
+            check_over_network(model, kernel, rounds, seconds, hosts, gigabits)
+        else:
+            rows = print_model(model)
+            if picture:
+                draw(picture, rows)
+            check_model(model, kernel, rounds, seconds)
     if "kills" in parts:
         kill_ranks(kills, seed=1)
 
