@@ -172,6 +172,46 @@ def natural_key(path: str) -> list[list[tuple[int, int, str]]]:
 
 # ---- compressed files
 
+
+class _Streams(io.RawIOBase):
+    """The text of the compressed streams in a file. Only zeros may follow them; the standard library allows anything.
+
+    Args:
+        file: the streams, one after the other.
+        decompressor: returns a new decompressor, for the next stream.
+    """
+
+    def __init__(self, file: BinaryIO, decompressor: Callable[[], Any]) -> None:
+        self._file, self._new = file, decompressor
+        self._stream = decompressor()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            data = b""
+            if self._stream.eof:
+                data = self._find_next()
+                if not data:
+                    return 0
+                self._stream = self._new()
+            elif self._stream.needs_input:
+                data = self._file.read(_BUFFER)
+                if not data:
+                    raise EOFError("it ends within a stream")
+            if text := self._stream.decompress(data, len(buffer)):
+                buffer[: len(text)] = text
+                return len(text)
+
+    def _find_next(self) -> bytes:
+        """Return the data from the start of the next stream; b"" at the end of the file."""
+        data: bytes = self._stream.unused_data
+        while not (found := data.lstrip(b"\0")) and (data := self._file.read(_BUFFER)):
+            pass
+        return found
+
+
 _Opened = tuple[BinaryIO, tuple[type[Exception], ...]]
 
 
@@ -193,8 +233,8 @@ def _import_zstd(name: str) -> ModuleType:
 
 _OPENERS: dict[str, Callable[[BinaryIO, str], _Opened]] = {
     ".gz": lambda file, _: (cast(BinaryIO, gzip.GzipFile(fileobj=file)), _DAMAGE),
-    ".bz2": lambda file, _: (cast(BinaryIO, bz2.BZ2File(file)), _DAMAGE),
-    ".xz": lambda file, _: (cast(BinaryIO, lzma.LZMAFile(file)), _DAMAGE),  # noqa: SIM115
+    ".bz2": lambda file, _: (cast(BinaryIO, _Streams(file, bz2.BZ2Decompressor)), _DAMAGE),
+    ".xz": lambda file, _: (cast(BinaryIO, _Streams(file, lzma.LZMADecompressor)), _DAMAGE),
     ".zst": _open_zstd,
 }
 PACKED = frozenset({*_OPENERS, *_ALIASES, ".zip", ".tar"})  # extensions

@@ -11,9 +11,13 @@ from charlstm.text.stream import End, Piece
 
 _UP_TO_SPACE = re.compile(r".*(?=[\t\n\v\f\r ])", re.DOTALL)  # the text before its last ASCII white space
 _MAX_HELD = 1 << 24  # characters without white space that are kept together
-_ADDRESS = re.escape(string.ascii_letters + string.digits + "-._~:/?#[]@!$&'()*+,;=%")
+_ADDRESS = re.escape(string.ascii_letters + string.digits + "-._~:/?#[]@!$&'*+,;=%")
 _ADDRESS_END = re.escape(string.ascii_letters + string.digits + "/_~=&#%+-$@*")  # punctuation belongs to the sentence
-_URL = re.compile(rf"[ \t]?(?:https?://|(?<!\w)www\.)[{_ADDRESS}]*[{_ADDRESS_END}]", re.IGNORECASE)
+_PARENTHESES = rf"\([{_ADDRESS}]*\)"  # others belong to the sentence
+_URL = re.compile(
+    rf"[ \t]?(?:https?://|(?<!\w)www\.)(?:[{_ADDRESS}]|{_PARENTHESES})*(?:[{_ADDRESS_END}]|{_PARENTHESES})",
+    re.IGNORECASE,
+)
 
 _Change = Callable[[str], str]
 

@@ -52,7 +52,18 @@ _ANY = (  # the same with those of other scripts, but without rare ones that fit
 _MAX_ACCENTS = 0.3  # fraction of bytes beyond ASCII in a text of Latin letters
 _SAMPLE = 1 << 15  # bytes to detect an encoding from
 _HIGH = bytes(range(0x80, 0x100))
-_MESS, _COHERENCE = 0.06, 0.05  # differences between scores that mean nothing
+_MESS, _COHERENCE = 0.07, 0.05  # differences between scores that mean nothing
+_CONTRACTION = re.compile(rb"n\x92t\b|\bI\x92(?:d|ll|m|ve)\b", re.IGNORECASE)  # in English, as cp1252
+_DECLARED = re.compile(rb"""<(?:meta\b|\?xml\b)[^>]*?\b(?:charset|encoding)\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
+_SUPERSETS = {  # what browsers use for what pages declare
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
 
 
 def decode(file: BinaryIO, name: str, encoding: str, findings: Findings) -> Iterator[str]:
@@ -160,10 +171,16 @@ def _has_detector() -> bool:
 def _detect(previous: bytes, data: bytes, findings: Findings) -> str | None:
     """Return the encoding of bytes that are not UTF-8, and keep an example; None if it is not clear.
 
-    The detector takes short texts for any script, and Western for Central European: only Latin encodings are candidates
-    where most bytes are ASCII, and cp1252 wins where its score equals the best.
+    HTML and XML may declare it. The detector takes short texts for any script, and Western for Central European: only
+    Latin encodings are candidates where most bytes are ASCII, and cp1252 wins where its score equals the best.
     """
-    if b"\0" in data or _is_damaged_utf8(data) or not _has_detector():
+    if b"\0" in data or _is_damaged_utf8(data):
+        return None
+    if declared := _find_declared(previous or data, data):
+        return declared
+    if _CONTRACTION.search(data):
+        return _keep_example(_LATIN[0], data, findings)
+    if not _has_detector():
         return None
     from charset_normalizer import from_bytes
 
@@ -182,10 +199,29 @@ def _detect(previous: bytes, data: bytes, findings: Findings) -> str | None:
         if match.chaos <= best.chaos + _MESS and match.coherence >= best.coherence - _COHERENCE
         for name in match.could_be_from_charset
     ]
-    found = codecs.lookup(_LATIN[0] if _LATIN[0] in close else best.encoding).name
-    words = re.findall(r"\w*[^\W\x00-\x7f]\w*", sample.decode(found, "replace"))
-    findings.examples.setdefault(found, " ".join(words[:4]))
-    return found
+    return _keep_example(codecs.lookup(_LATIN[0] if _LATIN[0] in close else best.encoding).name, sample, findings)
+
+
+def _find_declared(head: bytes, data: bytes) -> str | None:
+    """Return the encoding that the start of a file declares, if it exists and the data is valid in it."""
+    declared = _DECLARED.search(head[:_HEAD])
+    if not declared:
+        return None
+    try:
+        name = codecs.lookup(declared[1].decode("ascii")).name
+        name = codecs.lookup(_SUPERSETS.get(name, name)).name
+        "".encode(name)  # refuses the codecs that are not text, such as hex
+        codecs.getincrementaldecoder(name)("strict").decode(data)  # the last character may be cut
+    except (LookupError, UnicodeError):
+        return None
+    return None if name.startswith("utf") else name  # the declaration is legible, so it is not UTF-16
+
+
+def _keep_example(encoding: str, sample: bytes, findings: Findings) -> str:
+    """Return an encoding, after keeping words with letters beyond ASCII as an example of it."""
+    words = re.findall(r"\w*[^\W\x00-\x7f]\w*", sample[:_SAMPLE].decode(encoding, "replace"))
+    findings.examples.setdefault(encoding, " ".join(words[:4]))
+    return encoding
 
 
 def _cut(data: bytes, size: int) -> bytes:

@@ -32,12 +32,15 @@ def read_table(pieces: Iterable[str], name: str, field: str | None) -> Iterator[
     lines = _Lines(pieces, name)
     first = next(lines, "")
     delimiter = max(_DELIMITERS, key=first.count)
-    rows = _split_rows(chain([first], lines), delimiter, name)
+    spaced = first.count(f"{delimiter} ") == first.count(delimiter)  # a space after each
+    rows = _split_rows(chain([first], lines), delimiter, spaced, name)
     _, header = next(rows, (1, []))
     if not header:
         return
     if field is None or field not in header:
         raise _unknown_field(name, field, header)
+    if header.count(field) > 1:
+        raise UsageError(f"{name} has {header.count(field)} fields named {quote(field)}; rename all but one", "field")
     column = header.index(field)
     for line, row in rows:
         if row and len(row) != len(header):
@@ -106,18 +109,21 @@ def skip_assignment(pieces: Iterable[str]) -> Iterator[str]:
     """Yield the JSON in a JavaScript file that assigns it to a variable."""
     found = False
     for piece in pieces:
+        found = found or piece.lstrip()[:1] in ("[", "{")  # JSON alone
         yield piece if found else piece.partition("=")[2]
         found = found or "=" in piece
 
 
 def _unknown_field(name: str, field: str | None, names: Iterable[str]) -> UsageError:
-    known = list(names)
-    shown = ", ".join(each or '""' for each in known[:_SHOWN_NAMES]) + ", ..." * (len(known) > _SHOWN_NAMES)
+    known = list(dict.fromkeys(names))
+    shown = ", ".join(each if each and each == each.strip() else quote(each) for each in known[:_SHOWN_NAMES])
+    shown += ", ..." * (len(known) > _SHOWN_NAMES)
     if field is not None:
         has = f"it has {shown}{suggest(field, known)}" if known else "it has no fields at all"
         return UsageError(f"{name} has no field {quote(field)}; {has}", "field")
-    has = f"has the fields {shown}; name the one with the text" if known else "has no fields to choose from"
-    return UsageError(f"{name} {has}, or use --raw", "field")
+    if not known:
+        return UsageError(f"{name} has no fields to choose from; use --raw to read it as it is", "field")
+    return UsageError(f"{name} has the fields {shown}; name the one with the text, or use --raw", "field")
 
 
 # ---- tables
@@ -155,9 +161,9 @@ class _Lines:
             yield last
 
 
-def _split_rows(lines: Iterable[str], delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+def _split_rows(lines: Iterable[str], delimiter: str, spaced: bool, name: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a table, each with the number of its first line."""
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=spaced, strict=True)
     while True:
         line = rows.line_num + 1
         limit = csv.field_size_limit(MAX_RECORD)

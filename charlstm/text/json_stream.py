@@ -42,7 +42,8 @@ class JsonStream:
             if self._peek() == ",":
                 self._at += 1
             elif self._peek() != "]":
-                raise self._error("expecting a comma or the end of the array", self._at)
+                cut = "" if self._peek() else "; is it truncated?"
+                raise self._error(f"expecting a comma or the end of the array{cut}", self._at)
         self._at += 1
 
     def _peek(self) -> str:
@@ -64,7 +65,9 @@ class JsonStream:
                 at = getattr(error, "pos", self._at) - self._at  # the same again: not for lack of text
                 goes_on = describe_error(error).startswith("Unterminated") or at != failed_at
                 if not (goes_on and self._read()):
-                    raise self._error(describe_error(error), self._at + at) from None
+                    reason = describe_error(error)
+                    is_cut = reason.startswith("Unterminated") or not self._text[self._at + at :].strip()
+                    raise self._error(reason + "; is it truncated?" * is_cut, self._at + at) from None
                 failed_at = at
                 continue
             if end == len(self._text) and isinstance(value, int | float) and self._read():

@@ -4,6 +4,7 @@ An argument becomes open files (`sources`, `archives`), a file becomes text (`de
 (`fields`, `markup`), and the pieces of all of them, changed if asked to (`cleaning`), become ids (`corpus`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -110,7 +111,7 @@ def read_pieces(
     for argument in expand(paths):
         found = False
         for source in open_sources(argument, data.include, findings):
-            chars = 0
+            chars, bytes_before = 0, findings.bytes_read
             with errors_of(source.name):
                 for piece in _read(source, data, findings):
                     chars += len(piece.text)
@@ -121,7 +122,8 @@ def read_pieces(
             if source.listed:
                 findings.count(argument, "" if chars else "empty")
             elif not chars:
-                raise CharlstmError(f"{source.name} is empty")
+                what = "contains no text" if findings.bytes_read > bytes_before else "is empty"
+                raise CharlstmError(f"{source.name} {what}")
             found = found or chars > 0
         if not found:
             raise _nothing_found(argument, data.include, findings)
@@ -130,17 +132,20 @@ def read_pieces(
 def _read(source: Source, data: DataConfig, findings: Findings) -> Iterator[Piece]:
     """Yield the text of a file in the format that its name tells."""
     name, inner, kind = source.name, source.inner, suffix_of(source.inner)
+    records = None
     if kind == ".docx" and not data.raw:
-        yield from map(Piece, read_docx(source.file, name))
-        return
-    text = decode(source.file, name, data.encoding, findings)
-    records = None if data.raw else _read_records(text, name, inner, data.field, findings)
-    if records is None and data.documents == "row":
-        raise UsageError(f"{name} has no rows; choose line, blank-line or file", "documents")
+        text = read_docx(source.file, name)
+    else:
+        text = decode(source.file, name, data.encoding, findings)
+        records = None if data.raw else _read_records(text, name, inner, data.field, findings)
+        if kind in _HTML and not data.raw:
+            text = strip_tags(text, name)
     if records is not None:
         yield from (Piece(record, End.RECORD) for record in records)
-    else:
-        yield from map(Piece, strip_tags(text, name) if kind in _HTML and not data.raw else text)
+        return
+    if data.documents == "row":
+        raise UsageError(f"{name} has no rows; choose line, blank-line or file", "documents")
+    yield from map(Piece, text)
 
 
 def _read_records(
@@ -156,18 +161,23 @@ def _read_records(
     if export is not None:
         text = skip_assignment(text) if kind == ".js" else text
         records = read_json(text, name, field or export, findings)
-        return records if field or kind == ".js" else ("".join(strip_tags([record])) for record in records)
+        return records if field or kind == ".js" else map(_text_of_post, records)
     if kind == ".json":
         return read_json(text, name, field, findings)
     return read_any(text, name, field, findings) if name == STDIN and field is not None else None
 
 
+def _text_of_post(html: str) -> str:
+    return "".join(strip_tags([html])).removesuffix("\n")
+
+
 def _nothing_found(argument: str, include: str | None, findings: Findings) -> CharlstmError:
     """Return the error for a directory or an archive without text."""
-    if skipped := findings.describe_skipped(argument):
-        return CharlstmError(f"{argument} contains no text; skipped {skipped}")
-    if include is not None:
+    skipped = findings.files.get(argument, Counter())
+    if include is not None and not (skipped["binary"] or skipped["empty"]):  # which match
         return UsageError(f"no file in {argument} matches {include}", "include")
+    if skipped:
+        return CharlstmError(f"{argument} contains no text; skipped {findings.describe_skipped(argument)}")
     return CharlstmError(f"{argument} contains no files")
 
 

@@ -34,6 +34,8 @@ def test_records_and_files_are_changed_on_their_own(end):
     [
         ("see https://t.co/aB3?x=1&y=2 now", "see now"),
         ("(www.example.org/a_(b).html), then", "(), then"),
+        ("(en.wikipedia.org, https://en.wikipedia.org/wiki/A_(b)).", "(en.wikipedia.org,)."),
+        ("https://x.org/a_(b", "(b"),
         ("the end: HTTP://X.ORG/.", "the end:."),
         ("学习https://x.cn/a学习", "学习学习"),
         ("awww.really", "awww.really"),

@@ -50,6 +50,41 @@ def test_encodings_are_detected_and_told_with_an_example(encoding, repeat):
     assert note.endswith("': a.txt")
 
 
+@pytest.mark.parametrize("lines", [1, 10, 1361])
+def test_english_with_curly_quotes_is_read_as_western(lines, monkeypatch):
+    undetectable(monkeypatch)
+    text = "“I can’t,” she said. “I’m busy.”\n" + "\n".join(read_corpus("@tweets").text.splitlines()[:lines])
+    data = text.encode("cp1252", "ignore")
+    assert read(data) == data.decode("cp1252")
+
+
+@pytest.mark.parametrize(
+    ("declaration", "encoding"),
+    [
+        ('<html><head><meta charset="windows-1251">', "cp1251"),
+        ("<meta http-equiv=Content-Type content='text/html; charset=koi8-r'>", "koi8-r"),
+        ('<?xml version="1.0" encoding="iso-8859-5"?>', "iso8859-5"),
+    ],
+)
+def test_declared_encoding_is_used(declaration, encoding, monkeypatch):
+    undetectable(monkeypatch)
+    findings = Findings()
+    text = f"{declaration}<p>Привет, мир</p>"
+    assert read(text.encode(encoding), findings) == text
+    assert list(findings.notes()) == [f"Decoded as {encoding}: a.txt"]
+
+
+def test_pages_that_declare_latin_1_are_read_as_browsers_do():
+    text = "<meta charset=iso-8859-1>“50 €”"
+    assert read(text.encode("cp1252")) == text
+
+
+@pytest.mark.parametrize("declared", ["utf-8", "utf-16", "hex", "unknown", "cp932"])
+def test_declared_encoding_that_cannot_be_right_is_ignored(declared):
+    text = f"<meta charset={declared}>" + TEXTS["cp1251"] * 40
+    assert read(text.encode("cp1251")) == text
+
+
 def test_few_accents_in_a_long_text_are_read_as_western(monkeypatch):
     text = "A line of plain text.\n" * 200
     assert read((text + "Un café.\n" + text + "“Quoted” – naïve.\n").encode("cp1252")).count("café") == 1

@@ -123,6 +123,12 @@ def test_files_are_documents(tmp_path):
     assert documents_of(read_corpus(files, documents="line")) == ["one", "1", "two"]
 
 
+def test_posts_of_an_outbox_do_not_end_with_a_newline(tmp_path):
+    posts = [{"object": {"content": f"<p>{text}</p>"}} for text in ("one</p><p>and more", "two")]
+    (tmp_path / "outbox.json").write_text(json.dumps({"orderedItems": posts}))
+    assert documents_of(read_corpus(tmp_path / "outbox.json", documents="row")) == ["one\n\nand more", "two"]
+
+
 def test_text_without_rows_cannot_be_read_as_rows(tmp_path):
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     with pytest.raises(UsageError, match=r"documents: .*a\.txt has no rows; choose line"):

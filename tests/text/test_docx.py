@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm import CharlstmError, read_corpus
+from charlstm import CharlstmError, UsageError, read_corpus
 from charlstm.text import archives
 
 docx = pytest.importorskip("docx", reason="needs python-docx, which is among the development tools")
@@ -39,6 +39,11 @@ def test_document_of_python_docx_is_read(letter, tmp_path):
     with zipfile.ZipFile(tmp_path / "letters.zip", "w") as archive:
         archive.write(letter, "letter.docx")
     assert read_corpus(tmp_path / "letters.zip").text == text
+
+
+def test_word_document_has_no_rows(letter):
+    with pytest.raises(UsageError, match=r"documents: .*letter\.docx has no rows; choose line, blank-line or file$"):
+        read_corpus(letter, documents="row")
 
 
 def test_deleted_text_and_copies_for_old_programs_are_left_out(tmp_path):

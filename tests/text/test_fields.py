@@ -59,6 +59,17 @@ def table(rows, **dialect):
 # ---- tables
 
 
+def test_column_that_occurs_twice_is_refused(refuse):
+    refuse("a.csv", "text,id,text\na,1,b\n", "has 2 fields named 'text'; rename all but one$", UsageError)
+    refuse("a.csv", "text,id,text\na,1,b\n", "has the fields text, id; name the one", UsageError, field=None)
+
+
+def test_spaces_after_all_delimiters_of_the_header_do_not_count(read, refuse):
+    assert read("a.csv", 'id, text\n1, "a, b"\n2,  c\n') == "a, b\nc\n"
+    assert read("a.csv", "id,text\n1, a\n") == " a\n"
+    refuse("a.csv", "id, text,n\n1,a,2\n", "has no field 'text'; it has id, ' text', n", UsageError)
+
+
 @pytest.mark.parametrize(
     ("name", "dialect"),
     [
@@ -128,6 +139,18 @@ def test_row_of_another_length_is_refused_with_its_line(row, message, refuse):
     refuse("a.csv", f"id,text\n1,one\n{row}\n", f"the row at line 3 {message}")
 
 
+@pytest.mark.parametrize(
+    "content", ['[{"text": "a"}', '[{"text": "a"', '[{"text": "a', '[{"text":', "[", '{"text": "a']
+)
+def test_json_that_is_cut_is_said_to_be(content, refuse):
+    refuse("a.json", content, r"a\.json: not valid JSON at line 1 \(.*; is it truncated\?\)$")
+
+
+def test_fields_of_all_items_are_listed_once(refuse):
+    content = '{"data": [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}]}'
+    refuse("a.json", content, "has the fields data.id, data.text; name", UsageError, field=None)
+
+
 @pytest.mark.parametrize(("content", "field"), [("[1, 2]", None), ('["one"]', "text")])
 def test_json_without_objects_is_said_to_have_no_fields(content, field, refuse):
     refuse("a.json", content, "has no fields? ", UsageError, field=field)
@@ -135,10 +158,11 @@ def test_json_without_objects_is_said_to_have_no_fields(content, field, refuse):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.csv", ""), ("a.csv", "id,text\n"), ("a.jsonl", ""), ("a.json", "[]"), ("a.jsonl", '{"text": ""}\n')],
+    [("a.csv", "id,text\n"), ("a.json", "[]"), ("a.jsonl", '{"text": ""}\n'), ("tweets.js", "window.YTD")],
 )
-def test_file_without_records_is_refused_as_empty(name, content, refuse):
-    refuse(name, content, rf"{name} is empty$")
+def test_file_without_records_is_refused(name, content, refuse):
+    refuse(name, "", rf"{name} is empty$")
+    refuse(name, content, rf"{name} contains no text$")
 
 
 def test_long_fields_are_read(read):
@@ -249,6 +273,7 @@ def test_posts_of_tweets_js_are_read(name, read):
     assert read(name, TWEETS, field=None, unescape_html=True) == "one & a = b\ntwo\n"
     assert read(name, TWEETS, field="tweet.id") == "1\n"
     assert read(name, TWEETS, field=None, raw=True) == TWEETS
+    assert read(name, TWEETS.partition("=")[2], field=None) == "one &amp; a = b\ntwo\n"
 
 
 def test_posts_of_an_outbox_lose_their_tags(read):

@@ -205,11 +205,40 @@ def test_tar_archives_are_read_in_their_own_order(name, tmp_path):
     assert corpus.notes == (f"{tmp_path / name}: read 2 files; skipped 2 files: 1 binary (c.png), 1 hidden",)
 
 
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_compressed_streams_are_read_one_after_the_other(suffix, tmp_path):
+    streams = [COMPRESS[suffix](text) for text in (b"one\n" * 100_000, b"", b"two\n")]
+    write(tmp_path, **{f"a.txt{suffix}": b"".join(streams)})
+    assert read_corpus(tmp_path / f"a.txt{suffix}").text == "one\n" * 100_000 + "two\n"
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("damage", ["cut", "no stream", "garbage"])
+def test_damage_after_the_first_compressed_stream_is_found(suffix, damage, tmp_path):
+    first, second = COMPRESS[suffix](b"one\n"), COMPRESS[suffix](b"two\n")
+    after = {"cut": second[:-5], "no stream": b"\1" + second[1:], "garbage": second + b"garbage"}[damage]
+    write(tmp_path, **{f"a.txt{suffix}": first + after})
+    refuse(tmp_path / f"a.txt{suffix}", "the compressed data is damaged")
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+def test_zeros_around_compressed_streams_are_padding(suffix, tmp_path):
+    streams = [COMPRESS[suffix](b"one\n"), COMPRESS[suffix](b"two\n"), b""]
+    write(tmp_path, **{f"a.txt{suffix}": bytes(512).join(streams)})
+    assert read_corpus(tmp_path / f"a.txt{suffix}").text == "one\ntwo\n"
+
+
 def test_zip_archives_are_read_in_natural_order(tmp_path):
     files = {"c10.txt": "ten", "c9.txt": "nine", "__MACOSX/c9.txt": "hidden", "d.png": PNG, "e/": ""}
     corpus = read_corpus(zip_of(tmp_path / "book.zip", files))
     assert corpus.text == "nine\nten"
     assert corpus.notes == (f"{tmp_path / 'book.zip'}: read 2 files; skipped 2 files: 1 binary (d.png), 1 hidden",)
+
+
+def test_include_that_matches_only_hidden_files_is_refused(tmp_path):
+    write(tmp_path, **{"a.txt": "a", ".git": "hidden"})
+    with pytest.raises(UsageError, match=r"no file in .* matches \*\.md$"):
+        read_corpus(tmp_path, include="*.md")
 
 
 def test_include_applies_to_archives(tmp_path):
