@@ -59,7 +59,7 @@ floors:  ## run the fast tests with the oldest dependencies that setup.cfg allow
 	rm -rf .venv-floors
 
 VERSIONS ?= 3.11 3.12 3.13
-versions:  ## run all tests, except parity with PyTorch, with each Python found under pyenv or on PATH
+versions:  ## run the fast tests, except parity with PyTorch, with each Python found under pyenv or on PATH
 	@for version in $(VERSIONS); do \
 	    python=$$(for each in "$$HOME"/.pyenv/versions/$$version.*/bin/python python$$version; do \
 	        "$$each" --version > /dev/null 2>&1 && echo "$$each"; done | head -n 1); \
@@ -67,7 +67,7 @@ versions:  ## run all tests, except parity with PyTorch, with each Python found 
 	    echo "Python $$version: $$python"; \
 	    rm -rf .venv-version && "$$python" -m venv .venv-version && \
 	    .venv-version/bin/pip install -q --disable-pip-version-check -e '.[dev]' && \
-	    .venv-version/bin/python -m pytest -q -n auto --dist worksteal -m "not browser" --ignore tests/network/test_parity.py || exit 1; \
+	    .venv-version/bin/python -m pytest -q -n auto --dist worksteal -m "not slow and not browser" --ignore tests/network/test_parity.py || exit 1; \
 	done; rm -rf .venv-version
 
 lint: .venv/dev  ## check for mistakes and formatting
