@@ -8,7 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from charlstm.errors import UsageError
@@ -54,6 +54,7 @@ def run_on_ranks(command: Callable[["Ranks"], tuple[int, str]]) -> int:
     except UsageError as error:
         if _launch()[1] == 0:
             say_error(f"{platform.node()}: {error}")
+            _end_launch(error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -75,6 +76,16 @@ def run_on_ranks(command: Callable[["Ranks"], tuple[int, str]]) -> int:
             say_error(f"rank {ranks.rank} on {platform.node()}: {message}")
         ranks.abort(code)
     return code
+
+
+def _end_launch(code: int) -> None:
+    """End all processes under MPICH's mpiexec, without MPI. The others wait for this one to join.
+
+    The launchers of other MPIs end all processes when one of them fails.
+    """
+    if os.environ.get("PMI_FD", "").isdecimal():
+        with suppress(OSError):
+            os.write(int(os.environ["PMI_FD"]), f"cmd=abort exitcode={code}\n".encode())
 
 
 def _join() -> "Ranks":

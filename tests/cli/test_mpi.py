@@ -422,6 +422,15 @@ def test_missing_mpi4py_is_reported_once_with_the_command_that_installs_it(text_
     assert error_line(done, 2).endswith("under mpiexec, charlstm needs mpi4py: pip install mpi4py mpich")
 
 
+def test_missing_mpi4py_on_one_machine_ends_the_others_at_once(text_file, tmp_path):
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "mpi4py.py").write_text("raise ModuleNotFoundError('No module named mpi4py')\n")
+    train, started = (*TRAIN, *SHORT), time.monotonic()
+    done = run_ranks(1, "env", f"PYTHONPATH={tmp_path / 'modules'}", *train, ":", "-n", 1, *train, cwd=tmp_path)
+    assert error_line(done, 2).endswith("under mpiexec, charlstm needs mpi4py: pip install mpi4py mpich")
+    assert time.monotonic() - started < 10
+
+
 def test_ctrl_c_while_the_ranks_join_ends_quietly(tmp_path):
     (tmp_path / "mpi4py.py").write_text("raise KeyboardInterrupt\n")
     done = run_ranks(2, *CHARLSTM, "train", "corpus.txt", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
