@@ -119,10 +119,9 @@ class Corpus:
         if config.deduplicate and self.documents == "none":
             raise UsageError("needs separate documents; set documents to line, row, file or blank-line", "deduplicate")
         corpus = self.drop_copies() if config.deduplicate else self
-        copies = np.flatnonzero(find_copies(self.document_hashes))
-        example = self.document(copies[0]) if len(copies) else ""
+        copies, example = self._find_copies()
         dataset = corpus.merge_rare(config.min_count).split(config.val_fraction)
-        return replace(dataset, copies=len(copies), example_copy=example)
+        return replace(dataset, copies=copies, example_copy=example)
 
     def split(self, val_fraction: float) -> Dataset:
         """Return the corpus with `val_fraction` of it held out for validation.
@@ -151,6 +150,12 @@ class Corpus:
             train_starts=train_starts,
             val_documents=val_documents,
         )
+
+    def _find_copies(self) -> tuple[int, str]:
+        """Return the number of documents that equal an earlier one, and the first of them, "" for none."""
+        copies = find_copies(self.document_hashes)
+        count = int(np.count_nonzero(copies))
+        return count, self.document(int(copies.argmax())) if count else ""
 
     def drop_copies(self) -> "Corpus":
         """Return the corpus without documents that equal an earlier one. The fingerprint is still that of the text."""

@@ -1,6 +1,7 @@
 """Arrays in memory or on the disk: the same values, and clear errors."""
 
 import io
+import tracemalloc
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -111,3 +112,18 @@ def test_full_disk_is_reported(failing, tiny):
 
     with pytest.raises(CharlstmError, match="could not be written to disk: No space left on device"):
         build(POSTS, "none", open_file)
+
+
+def test_memory_for_documents_is_a_few_bytes_each(monkeypatch):
+    monkeypatch.setattr(spool, "_IN_MEMORY", 1 << 12)
+    monkeypatch.setattr(documents, "_SORTED", 1 << 14)
+    for module in (spool, documents, corpus_module):
+        monkeypatch.setattr(module, "_CHUNK", 1 << 12)
+    count = 400_000
+    corpus = build("once\n" + "again\n" * (count - 1), "line", TemporaryFile)
+    tracemalloc.start()
+    dataset = corpus.prepare(DataConfig(documents="line", val_fraction=0.1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (dataset.copies, dataset.example_copy) == (count - 2, "again")
+    assert peak < 4 * count
