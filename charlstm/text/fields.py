@@ -122,7 +122,7 @@ def _unknown_field(name: str, field: str | None, names: Iterable[str]) -> UsageE
         has = f"it has {shown}{suggest(field, known)}" if known else "it has no fields at all"
         return UsageError(f"{name} has no field {quote(field)}; {has}", "field")
     if not known:
-        return UsageError(f"{name} has no fields to choose from; use --raw to read it as it is", "field")
+        return UsageError(f"{name} has no fields to choose from; use --raw to read it unchanged", "field")
     return UsageError(f"{name} has the fields {shown}; name the one with the text, or use --raw", "field")
 
 
