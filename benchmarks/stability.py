@@ -27,7 +27,7 @@ def random_case(texts: list[str], rng: np.random.Generator) -> tuple[str, dict[s
     first = rng.integers(len(text) - length + 1)
     given: dict[str, Any] = {"time": float(np.exp(rng.uniform(log(1), log(36_000))))}
     if rng.random() < 0.2:
-        given["num_layers"] = 2
+        given["num_layers"] = int(rng.integers(2, 4))
     if rng.random() < 0.2:
         given["hidden_size"] = int(np.exp(rng.uniform(log(16), log(768))))
     if rng.random() < 0.2:

@@ -119,7 +119,10 @@ class ModelConfig:
         group="Model",
     )
     num_layers: int = setting(
-        1, integer(1, 16), "Number of layers. A second layer pays off in runs of several hours.", group="Model"
+        1,
+        integer(1, 16),
+        "Number of layers. A second layer pays off in runs of several hours, at half the learning rate.",
+        group="Model",
     )
     dropout: float = setting(
         0.0,

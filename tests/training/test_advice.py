@@ -45,6 +45,12 @@ def test_more_time_gets_a_larger_model_and_a_lower_rate(name, falls):
     assert values[0] != values[-1]
 
 
+@pytest.mark.parametrize("layers", [2, 3])
+def test_several_layers_get_the_rate_of_one_divided_by_their_number(layers):
+    one, several = (advise(dataset_of(TEXT), {"steps": 100, "num_layers": n})["learning_rate"] for n in (1, layers))
+    assert several == pytest.approx(one / layers, rel=0.01)
+
+
 def test_corpus_read_more_often_gets_more_regularization():
     of_long, of_short = (advise(dataset_of(text), {"time": 60.0}, constant_speed) for text in (TEXT * 200, TEXT))
     assert of_long["dropconnect"] < of_short["dropconnect"]
