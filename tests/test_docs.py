@@ -117,6 +117,7 @@ def test_completion_offers_commands_and_flags():
     assert complete("charlstm", "sample", "--temp") == ["plain,--temperature", "plain,--temperature-at-start"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", ["README.md", "docs/sampling.md", "docs/documents.md", "docs/corpora.md", "docs/sharing.md"]
 )
@@ -137,6 +138,7 @@ def test_commands_of_pages_run(page, workplace, capfd):
     assert re.search("It was |nats", capfd.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="MPICH has no package for Windows")
 def test_commands_of_the_mpi_page_run(workplace):
     Path("hosts.txt").write_text(f"{platform.node()}:2\n")
@@ -163,6 +165,7 @@ def test_every_option_has_an_example_in_help_and_docs(name):
             assert found.search(on_pages), flags
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sample", "play", "score", "convert", "export", "report", "plot"])
 def test_examples_of_help_run(name, workplace):
     train_tiny_model()

@@ -36,6 +36,7 @@ def test_home_and_tmpdir_are_not_needed(text_file, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_no_command_uses_the_network(text_file, tmp_path):
     """In a process that exits at the first socket."""
     commands = (

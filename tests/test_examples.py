@@ -65,6 +65,7 @@ def test_importing_trains_nothing_and_the_first_loss_is_close_to_guessing(by_han
     assert abs(by_hand.forward(by_hand.params, x, y, by_hand.zero_state())[0] - np.log(by_hand.vocab_size)) < 0.1
 
 
+@pytest.mark.slow
 def test_bundled_posts_get_below_letter_frequencies_in_600_steps(by_hand):
     share = np.bincount(by_hand.ids) / len(by_hand.ids)
     losses = list(by_hand.train(600))

@@ -142,6 +142,7 @@ def test_merging_is_suggested_until_it_is_done(train):
     assert "--min-count" not in train("ab\n" * 20 + MANY, "--min-count", 10)
 
 
+@pytest.mark.slow
 def test_plan_has_suggestions(here, tmp_path):
     (tmp_path / "corpus.txt").write_text("é\n" * 20 + "e\u0301" + MANY, encoding="utf-8")
     done = here("plan", "corpus.txt", "--steps", 3)

@@ -99,6 +99,7 @@ def test_base_that_predicts_the_corpus_poorly_is_said_to(text, poor, tmp_path):
 # ---- the suggestion
 
 
+@pytest.mark.slow
 def test_english_is_suggested_once(english, here):
     done = here("train", "english.txt", "--steps", 2, "--batch-size", 8, "--evals", 1)
     assert done.stderr.count(SUGGESTED) == 1

@@ -47,6 +47,7 @@ def test_keep_ids_keeps_them_for_further_training(here, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz"]
 
 
+@pytest.mark.slow
 def test_failed_start_leaves_no_ids(here, tmp_path):
     done = here("train", "corpus.txt", "--hidden-size", 8192, "--num-layers", 16, "--batch-size", 4096)
     assert "not enough memory" in error_line(done, 1)

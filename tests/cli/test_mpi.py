@@ -81,6 +81,7 @@ def test_without_mpiexec_mpi4py_is_not_imported(text_file, tmp_path):
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
 
 
+@pytest.mark.slow
 def test_advice_and_time_limit_are_those_of_rank_0(text_file, tmp_path):
     done = run_ranks(2, *TRAIN, "--time", "1s", "--kernel", "numpy", "--hidden-size", 16, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -210,6 +211,7 @@ def test_run_stopped_on_two_ranks_resumes_on_another_number(count, text_file, tm
         assert ours_.val_loss == pytest.approx(theirs.val_loss, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_finished_run_is_trained_further(text_file, tmp_path):
     train_on_ranks(2, tmp_path, *SHORT, "-q")
     train_on_ranks(2, tmp_path, "--resume", "--steps", "+10", "-q")
@@ -234,6 +236,7 @@ def test_resume_with_force_accepts_another_corpus_on_all_ranks(text_file, tmp_pa
 # ---- faults
 
 
+@pytest.mark.slow
 @linux
 def test_killed_rank_ends_all_and_the_last_save_resumes(text_file, tmp_path):
     process = start_and_evaluate(2, tmp_path, *LONG, "--steps", 100_000, "--evals", 1000)
@@ -249,6 +252,7 @@ def test_killed_rank_ends_all_and_the_last_save_resumes(text_file, tmp_path):
     train_on_ranks(2, tmp_path, "--resume", "--steps", step + 5, "-q")
 
 
+@pytest.mark.slow
 @linux
 def test_rank_killed_before_the_first_save_is_reported_without_a_command(text_file, tmp_path):
     process = start_ranks(2, *TRAIN, *QUICK, "--steps", 10_000_000, "--evals", 1, cwd=tmp_path)
@@ -282,6 +286,7 @@ def test_rank_killed_at_a_random_moment_leaves_a_run_that_resumes(text_file, tmp
             assert load_run(tmp_path / "model.npz").training is not None
 
 
+@pytest.mark.slow
 def test_failing_rank_ends_all_with_its_message(text_file, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     one = (*TRAIN, *SHORT, "-q")
@@ -294,6 +299,7 @@ def test_failing_rank_ends_all_with_its_message(text_file, tmp_path):
     assert line.endswith(": corpus.txt: No such file or directory")
 
 
+@pytest.mark.slow
 @linux
 def test_failed_save_of_rank_0_ends_all(text_file, tmp_path):
     program = f"""if True:
@@ -314,6 +320,7 @@ def test_failed_save_of_rank_0_ends_all(text_file, tmp_path):
     assert ours(done.stderr) == ["Error: model.npz could not be saved: No space left on device"]
 
 
+@pytest.mark.slow
 def test_bug_in_one_rank_ends_all(text_file, tmp_path):
     program = f"""if True:
         import os, sys

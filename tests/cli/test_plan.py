@@ -108,6 +108,7 @@ def test_plan_refuses_two_limits(text_file, here):
     assert "mutually exclusive" in error_line(here("plan", "corpus.txt", *LIMIT, "--epochs", 1), 2)
 
 
+@pytest.mark.slow
 def test_memory_includes_that_of_the_model_whose_speed_is_measured(tmp_path):
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 3000))) * 2
     (tmp_path / "corpus.txt").write_text(text, encoding="utf-8")

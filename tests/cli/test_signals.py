@@ -64,6 +64,7 @@ def test_killed_run_resumes_bit_for_bit(text_file, tmp_path, uninterrupted):
     assert resume(tmp_path) == uninterrupted
 
 
+@pytest.mark.slow
 def test_killed_run_of_the_compiled_kernel_resumes_bit_for_bit(text_file, tmp_path):
     compiled = ("--kernel", "numba", "--hidden-size", "32")
     done = charlstm("train", "corpus.txt", *QUICK, *LONG, *compiled, "-q", cwd=tmp_path)
@@ -177,6 +178,7 @@ def test_signal_raises_where_nothing_needs_saving():
     assert stopped.value.number == signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_signal_inside_a_callback_of_c_is_sent_again():
     """Python ignores exceptions there, and the program would never stop."""
     callback = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGTERM))

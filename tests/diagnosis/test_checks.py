@@ -216,6 +216,7 @@ def test_parameter_without_effect_is_named():
     assert "its forward pass is wrong" in results["same as charlstm"].measured
 
 
+@pytest.mark.slow
 def test_first_step_that_is_left_out_is_named():
     loop = ("for t in reversed(range(len(x))):", "for t in range(len(x) - 1, 0, -1):")
     results = check_source(small(gallery.change(gallery.program(), loop)), str(gallery.PROGRAM))

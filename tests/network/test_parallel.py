@@ -232,6 +232,7 @@ def test_processes_import_the_same_modules_after_a_change_of_directory(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @needs_processes
 def test_processes_exit_when_the_main_process_is_killed():
     code = f"{SETUP}{COMPUTE}    print(processes[0].pid, flush=True)\n    time.sleep(60)\n"

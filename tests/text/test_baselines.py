@@ -125,6 +125,7 @@ def test_baselines_are_trained_on_the_end_of_a_long_text():
     )
 
 
+@pytest.mark.slow
 def test_loss_of_a_text_counted_in_pieces_matches_its_definition():
     rng = np.random.default_rng(0)
     train, val = (rng.integers(0, 3, (1 << 20) + extra, np.uint8) ** 2 for extra in (4321, 1234))
@@ -137,6 +138,7 @@ def test_loss_of_a_text_counted_in_pieces_matches_its_definition():
     assert baseline_losses(train, val, vocab)["frequencies"] == pytest.approx(-frequencies[val[1:]].mean(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_counting_takes_little_memory():
     ids = np.random.default_rng(0).integers(0, 3, 20_000_000, np.uint8)
     tracemalloc.start()
