@@ -117,6 +117,7 @@ def test_memory_includes_that_of_the_model_whose_speed_is_measured(tmp_path):
     assert memory_mb >= memory_bytes(timed, corpus_from_text(text).split(0.1)) / 1e6
 
 
+@pytest.mark.slow
 def test_newlines_in_the_fields_of_json_are_newlines(tmp_path):
     (tmp_path / "corpus.json").write_text(json.dumps([{"text": f"one {n}\ntwo"} for n in range(200)]))
     done = charlstm("plan", "corpus.json", "--field", "text", "--steps", 3, cwd=tmp_path)

@@ -180,6 +180,7 @@ def test_lines_on_a_terminal_of_80_columns_keep_within_it(text_file, tmp_path):
     assert sum("Best at step" in line for line in lines) == 1
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("columns", [80, 0])
 def test_plan_on_a_terminal_keeps_within_its_columns_or_within_80_if_they_are_unknown(columns, text_file, tmp_path):
