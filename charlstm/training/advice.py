@@ -136,8 +136,8 @@ def _recipe(config: Config, width: float, passes: float, chars: int) -> dict[str
     """Return the settings for a model of about some width, and a number of passes over a text.
 
     The more often the text is read, and the more weights there are for each of its characters, the sooner a model
-    learns it by heart, and the more regularisation pays off. With the rate of one layer, a stack of several learns less
-    or diverges. docs/learning.md has the measurements.
+    learns it by heart, and the more regularisation pays off. Several layers need a lower rate than one, or training
+    diverges. docs/learning.md has the measurements.
     """
     weights = 4 * width**2 * config.model.num_layers  # recurrent ones
     overfitting = max(math.log2(passes * weights / chars), 0.0)
