@@ -121,7 +121,7 @@ class ModelConfig:
     num_layers: int = setting(
         1,
         integer(1, 16),
-        "Number of layers. A second layer pays off in runs of several hours, at half the learning rate.",
+        "Number of layers. A second layer pays off in runs of several hours; halve the learning rate of a preset.",
         group="Model",
     )
     dropout: float = setting(
