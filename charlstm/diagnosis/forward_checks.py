@@ -1,5 +1,6 @@
 """Checks of the loss and the state, without gradients."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -96,12 +97,12 @@ def check_inputs(probe: Probe) -> str:
             "The characters x are not read: their positions are fed instead, `t` for `x[t]`.",
         )
     for t in range(_T):
-        own, later, earlier = (_reacts(probe, window, t, s) for s in (t, min(t + 1, _T - 1), max(t - 1, 0)))
-        if not own:
+        reacts = _reactions(probe, window, t, rounding=30 * probe.precision.rounding * abs(base))
+        if not reacts(t):
             raise Finding(f"x[{t}] does not change the prediction of y[{t}]", _LAGS)
-        if t + 1 < _T and later:
+        if t + 1 < _T and reacts(t + 1):
             raise Finding(f"x[{t + 1}] changes the prediction of y[{t}]", _SEES_AHEAD)
-        if t and not earlier:
+        if t and not reacts(t - 1):
             raise Finding(f"x[{t - 1}] does not change the prediction of y[{t}]", _FORGETS)
     return "each prediction depends on its input and on earlier ones, not on later ones"
 
@@ -184,21 +185,29 @@ def loss_scale(probe: Probe, loss: float, T: int) -> int:
     return min(probe.denominators(T), key=lambda n: (abs(np.log(max(loss, 1e-9) / (n * ln_v))), n))
 
 
-def _reacts(probe: Probe, window: Window, t: int, s: int) -> bool:
-    """Return whether the prediction at step t changes with x[s]: the difference that another y[t] makes to the loss."""
-    V = probe.program.vocab_size
-    gaps, largest = [], 0.0
-    for shift in range(min(V, 3)):
-        x = np.array(window.x)
-        x[s] = (x[s] + shift) % V
-        losses = []
-        for target in (0, 1):
-            y = np.array(window.y)
-            y[t] = target
-            losses.append(probe.run(Window(x, y), probe.carried).loss)
-        gaps.append(losses[0] - losses[1])
-        largest = max(largest, abs(losses[0]))
-    return bool(max(gaps) - min(gaps) > 30 * probe.precision.rounding * largest)
+def _reactions(probe: Probe, window: Window, t: int, rounding: float) -> Callable[[int], bool]:
+    """Return a function that says whether x[s] changes the prediction of y[t]."""
+    before, V = _preference(probe, window, t), probe.program.vocab_size
+
+    def reacts(s: int) -> bool:
+        for shift in range(1, min(V, 3)):
+            x = np.array(window.x)
+            x[s] = (x[s] + shift) % V
+            if abs(_preference(probe, Window(x, window.y), t) - before) > rounding:
+                return True
+        return False
+
+    return reacts
+
+
+def _preference(probe: Probe, window: Window, t: int) -> float:
+    """Return the loss if y[t] is 0, minus the loss if it is 1: only the prediction of y[t] changes it."""
+    losses = []
+    for target in (0, 1):
+        y = np.array(window.y)
+        y[t] = target
+        losses.append(probe.run(Window(window.x, y), probe.carried).loss)
+    return losses[0] - losses[1]
 
 
 def _shuffle(x: IntArray) -> IntArray:
