@@ -31,7 +31,7 @@ from charlstm.cli.requests import (
 )
 from charlstm.cli.signals import StoppedError
 from charlstm.config.kinds import flag_of
-from charlstm.config.settings import DATA_SETTINGS, LIMITS
+from charlstm.config.settings import ADVISED, DATA_SETTINGS, LIMITS
 from charlstm.errors import CharlstmError, UsageError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def train(request: TrainRequest, config: dict[str, Any] | None, **flags: Any) ->
 
 @cli.command()
 @click.argument("corpus", nargs=-1, required=True)
-@setting_options(*DATA_SETTINGS, *LIMITS, "threads", "kernel")
+@setting_options(*DATA_SETTINGS, *LIMITS, "num_layers", *ADVISED, "threads", "kernel")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     """Describe a corpus, suggest settings, and estimate the cost.
@@ -144,6 +144,7 @@ def plan(corpus: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     Examples:
     charlstm plan corpus.txt
     charlstm plan corpus.txt --time 20m
+    charlstm plan corpus.txt --time 20m --hidden-size 512
     charlstm plan @tweets --json
     """
     from charlstm.cli.plan import print_plan

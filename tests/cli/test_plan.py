@@ -71,6 +71,15 @@ def test_plan_passes_the_cores_on_to_the_command_that_trains(folder):
     assert plan(folder, *LIMIT, "--threads", 1).endswith("    charlstm train corpus.txt --steps 20 --threads 1\n")
 
 
+def test_plan_keeps_the_settings_given_and_suits_the_others_to_them(planned, folder):
+    given = ("--hidden-size", 64, "--num-layers", 2, "--dropconnect", 0)
+    output = plan(folder, *LIMIT, *given)
+    chosen, before = (re.findall(r"--learning-rate (\S+)", planned_settings(each)) for each in (output, planned))
+    assert chosen != before
+    assert not re.search("--hidden-size|--dropconnect", planned_settings(output))
+    assert output.endswith("    charlstm train corpus.txt --steps 20 --hidden-size 64 --num-layers 2 --dropconnect 0\n")
+
+
 def test_train_uses_the_planned_settings(planned, folder, here, tmp_path):
     corpus = folder / "corpus.txt"
     done = here("train", corpus, *LIMIT, "--evals", 1, "--threads", 1)
