@@ -12,7 +12,7 @@ from typing import Any
 
 from charlstm.cli.display import Display, SpikeDetector
 from charlstm.cli.inputs import prepare_kernel, read_texts
-from charlstm.cli.log import Log
+from charlstm.cli.log import Log, is_log
 from charlstm.cli.mpi import report_death
 from charlstm.cli.options import More
 from charlstm.cli.output import say, warnings_to
@@ -27,7 +27,7 @@ from charlstm.network.ranks import Ranks
 from charlstm.sampling.language_model import LanguageModel
 from charlstm.storage.atomic import remove_stale, temporary_path
 from charlstm.storage.checkpoint import load, load_run
-from charlstm.storage.ids_file import discard
+from charlstm.storage.ids_file import discard, ids_path, is_ids_file
 from charlstm.storage.lock import locked
 from charlstm.storage.run import Run
 from charlstm.text.corpus import Dataset, Fingerprint
@@ -94,8 +94,9 @@ def _lead(
             log = Log(request.log)
             announce(run, corpus)
             unfinished = True  # also if it fails, once it has been saved
+            was_finished = run.training is None
             code = _run(request, run, chosen, log, ranks)
-            unfinished = run.training is not None
+            unfinished = was_finished or run.training is not None
         finally:
             if not (request.keep_ids or (unfinished and os.path.exists(request.output))):
                 discard(request.output)
@@ -305,13 +306,13 @@ def _stream(model: LanguageModel, seed: tuple[int, int]) -> Iterator[str]:
 
 def _check_paths(request: TrainRequest) -> None:
     """Reject files that cannot be written, or should not be, before anything is done."""
-    out, corpus = request.output, request.corpus
+    out, corpus, ids = request.output, request.corpus, ids_path(request.output)
     if models := [path for path in corpus if is_model(path) and not path.startswith("@")]:
         raise UsageError(
             f"train takes texts, not models such as {models[0]}; to resume that run, give its corpus: "
             f"{shlex.join(['charlstm', 'train', 'corpus.txt', '-o', models[0], '--resume'])}"
         )
-    for flag, written, others in (("--output", out, corpus), ("--log", request.log, (*corpus, out))):
+    for flag, written, others in (("--output", out, corpus), ("--log", request.log, (*corpus, out, str(ids)))):
         for other in others:
             if written is not None and os.path.realpath(written) == os.path.realpath(other):
                 raise UsageError(f"{flag} {written} would overwrite {other}; choose another file")
@@ -331,10 +332,14 @@ def _check_paths(request: TrainRequest) -> None:
         )
     if target.exists() and not target.is_file():
         raise UsageError(f"--output {out} is not a regular file; choose another")
+    if ids.exists() and not (request.resume or is_ids_file(ids)):
+        raise UsageError(f"--output {out} may overwrite {ids.name}, which is not an ids file; choose another")
     if not target.parent.is_dir():
         raise UsageError(f"--output {out}: directory {target.parent} does not exist")
     if request.log is not None and not (folder := Path(os.path.realpath(request.log)).parent).is_dir():
         raise UsageError(f"--log {request.log}: directory {folder} does not exist")
+    if request.log and os.path.isfile(request.log) and os.path.getsize(request.log) and not is_log(request.log):
+        raise UsageError(f"--log {request.log} exists and is not a log; choose another file")
 
 
 def _check_writable(out: str) -> None:

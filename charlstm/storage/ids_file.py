@@ -85,9 +85,19 @@ def read_with_ids_file(
 
 
 def discard(output: str) -> None:
-    """Remove the ids for a model file, if there are any."""
-    with suppress(OSError):
-        ids_path(output).unlink()
+    """Remove the ids for a model file, if there are any. Another file of that name stays."""
+    path = ids_path(output)
+    if is_ids_file(path):
+        with suppress(OSError):
+            path.unlink()
+
+
+def is_ids_file(path: Path) -> bool:
+    """Return whether a file ends as one with ids does."""
+    with suppress(OSError), open(path, "rb") as file:
+        file.seek(-len(_MAGIC), os.SEEK_END)
+        return file.read() == _MAGIC
+    return False
 
 
 def _key(paths: Sequence[str], files: Sequence[str], reading: Mapping[str, Any]) -> str:

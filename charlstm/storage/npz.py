@@ -98,15 +98,20 @@ class NpzReader:
 
 
 def _check_end(file: IO[bytes]) -> None:
-    """Check the end of the file, which tells the size of the directory, before that is read."""
+    """Check the end of the file, which tells the size of the directory, before that is read.
+
+    Above 2 GiB, a second end in zip64 form comes before it. It must tell the same, since zipfile follows that one.
+    """
     size = os.fstat(file.fileno()).st_size
     demand(size >= 22, "it is too short")
-    file.seek(max(size - 42, 0))
+    file.seek(max(size - 98, 0))
     end = file.read()
     signature, _, _, _, members, directory, _, comment = struct.unpack("<4s4H2LH", end[-22:])
     demand(signature == b"PK\5\6" and comment == 0, "it is not an intact zip archive")
-    demand(not end.startswith(b"PK\6\7"), "it has a zip64 directory")
     demand(members <= _MAX_MEMBERS and directory <= _MAX_DIRECTORY_BYTES, "it has too many members")
+    if end[-42:].startswith(b"PK\6\7"):
+        demand(len(end) == 98 and end.startswith(b"PK\6\6"), "its zip64 directory has no end")
+        demand(struct.unpack("<3Q", end[24:48]) == (members, members, directory), "its two directories differ")
 
 
 def _npy_header(member: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -42,6 +42,7 @@ def test_keep_ids_keeps_them_for_further_training(here, tmp_path):
     assert (tmp_path / "model.npz.ids").stat().st_size > len(TEXT)
     assert "-o model.npz --keep-ids --resume --time +5m" in here("train", "corpus.txt", "--resume", "--keep-ids").stderr
     assert here("train", "corpus.txt", "--resume", "--steps", "+10", "--keep-ids").returncode == 0
+    assert "already finished" in here("train", "corpus.txt", "--resume").stderr
     assert (tmp_path / "model.npz.ids").exists()
     assert here("train", "corpus.txt", "--resume", "--steps", "+10").returncode == 0
     assert sorted(os.listdir(tmp_path)) == ["corpus.txt", "model.npz"]

@@ -266,6 +266,23 @@ def test_unwritable_directory_is_refused(text_file, here):
     assert "/proc/model.npz cannot be written" in error_line(here("train", "corpus.txt", "-o", "/proc/model.npz"), 2)
 
 
+@pytest.mark.parametrize("name", ["corpus.txt", "poems.ids"])
+def test_file_named_like_the_ids_of_the_output_is_kept(name, text_file, here, tmp_path):
+    (tmp_path / "poems.ids").write_bytes(text_file.read_bytes())
+    done = here("train", name, *QUICK, "-o", "poems")
+    assert error_line(done, 2).endswith("--output poems may overwrite poems.ids, which is not an ids file; choose another")
+    assert (tmp_path / "poems.ids").read_bytes() == text_file.read_bytes()
+
+
+def test_log_does_not_write_into_another_file(text_file, here, tmp_path):
+    (tmp_path / "my.yaml").write_text("model: {hidden_size: 8}\n")
+    done = here("train", text_file, *QUICK, "-c", "my.yaml", "--log", "my.yaml")
+    assert error_line(done, 2).endswith("--log my.yaml exists and is not a log; choose another file")
+    assert here("train", text_file, *QUICK, "--log", "model.npz.ids").returncode == 2
+    (tmp_path / "empty.jsonl").touch()
+    assert here("train", text_file, *QUICK, "--log", "empty.jsonl").returncode == 0
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_log_ends_the_run_and_keeps_the_model(text_file, here, tmp_path):
     done = here("train", "corpus.txt", *QUICK, "--steps", 9, "--log", "/dev/full", "-q")

@@ -48,6 +48,14 @@ def add_a_second_end(data):
     data[-END_BYTES:] = ZIP64_END + bytes(16) + data[-END_BYTES:]
 
 
+def add_a_second_directory(data):
+    """Have a zip64 end that tells of a larger directory."""
+    *_, members, directory, offset, _ = struct.unpack("<4s4H2LH", data[-END_BYTES:])
+    end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, members, members, directory + 2**31, offset)
+    locator = struct.pack("<4sLQL", ZIP64_END, 0, len(data) - END_BYTES, 1)
+    data[-END_BYTES:] = end + locator + data[-END_BYTES:]
+
+
 @pytest.fixture(
     params=[
         claim_encryption,
@@ -57,6 +65,7 @@ def add_a_second_end(data):
         claim_compression,
         repeat_a_member,
         add_a_second_end,
+        add_a_second_directory,
     ]
 )
 def deceptive(request, trained, tmp_path):

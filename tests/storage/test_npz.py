@@ -45,6 +45,15 @@ def test_written_arrays_come_back(path):
     )
 
 
+def test_archive_with_the_directory_of_one_above_2_gib_is_read(path, monkeypatch):
+    small = path.stat().st_size
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
+    with path.open("wb") as file:
+        write_npz(file, ARRAYS.items())
+    assert b"PK\6\6" in path.read_bytes()[small - 22 :]
+    assert all(np.array_equal(found, ARRAYS[name]) for name, found in read_all(path).items())
+
+
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.sampled_from(["<f4", ">f4", "<i8", "<u4", "|u1"]))
 def test_arrays_of_any_shape_are_written_as_numpy_reads_them(shape, dtype):
     array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
