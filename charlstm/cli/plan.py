@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from charlstm.cli.inputs import read_texts
+from charlstm.cli.inputs import prepare_kernel, read_texts
 from charlstm.cli.output import as_json, format_settings, print_row
 from charlstm.config.kinds import as_flag
 from charlstm.config.settings import SETTINGS, Config
@@ -31,9 +31,10 @@ _SHOWN_RARE = 20
 def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> None:
     """Print a description of a corpus and how to train on it."""
     config = Config().replace(**flags)
+    config = config.replace(kernel=prepare_kernel(config.train.kernel, config.model.hidden_size, quiet=json))
     corpus = read_texts(paths, config.data.reading)
     dataset = corpus.prepare(config.data)
-    settings = advise(dataset, flags)
+    settings = advise(dataset, {**flags, "kernel": config.train.kernel})
     config = config.replace(**settings)
     values = {
         **_describe(corpus, dataset),
@@ -42,7 +43,7 @@ def print_plan(paths: Sequence[str], flags: Mapping[str, Any], json: bool) -> No
         "suggestions": [
             *suggest_data_settings(config, dataset),
             *suggest_documents(corpus, "row" if config.data.field else "line"),
-            *suggest_base(dataset),
+            *(() if flags.keys() & {"hidden_size", "num_layers"} else suggest_base(dataset)),
         ],
         **_estimate_cost(dataset, config),
     }

@@ -26,7 +26,8 @@ def check_resources(config: Config, dataset: Dataset, output: str, ranks: Ranks 
         )
     directory = os.path.dirname(os.path.realpath(output))
     free = shutil.disk_usage(directory).free
-    needed = 2 * unfinished_file_bytes(config, dataset)  # while it is saved, the old file exists beside the new one
+    existing = os.path.getsize(output) if os.path.exists(output) else 0
+    needed = 2 * unfinished_file_bytes(config, dataset) - existing  # each save writes a file beside the previous one
     if needed > free:
         raise CharlstmError(
             f"not enough disk space: saving {output} needs about {_size(needed)}, and {directory} has {_size(free)} "

@@ -69,7 +69,8 @@ def _prepare_request(request: SampleRequest, documents: str) -> SampleRequest:
     """Return the request to a model trained on documents, or on one text."""
     params = replace(request.params, documents=documents != "none")
     if request.max_chars and not params.has_end:
-        raise UsageError("--max-chars needs --stop or --lines, or a model trained with --documents")
+        other = "omit --pattern" if params.documents else "a model trained with --documents"
+        raise UsageError(f"--max-chars needs --stop or --lines, or {other}")
     separator = request.separator
     if documents == "blank-line" and request.several and not (request.as_json or params.stop or params.lines):
         separator = r"\n\n" if separator is None else separator
@@ -80,7 +81,8 @@ def _prepare_params(request: SampleRequest, data: DataConfig) -> SamplingParams:
     """Return the sampling parameters, with stop strings as in the corpus and the length that the request needs."""
     params = replace(request.params, stop=tuple(clean_typed(unescape(text), data) for text in request.params.stop))
     if request.max_chars:
-        return replace(params, length=request.max_chars + max(map(len, params.stop), default=0))
+        end = max(map(len, params.stop), default=int(params.documents))  # may follow the last character
+        return replace(params, length=request.max_chars + end)
     if request.beam and params.length is None:  # it often repeats itself without end
         return replace(params, length=DEFAULT_LENGTH)
     return params

@@ -67,12 +67,13 @@ def describe_base(name: str, base: LanguageModel, dataset: Dataset) -> str:
     """Return a message about the model that a run starts from: the characters in common, and whether it suits."""
     old, new = base.vocab, dataset.vocab
     shared = compare_vocabularies(old, new)
+    total = shared.characters + len(shared.new)
     added = f"; new: {quote(shared.new)}" if shared.new else ""
     gone = f"; dropped: {shared.gone:,} of its own" if shared.gone else ""
     boundary = new.boundary_id is not None and old.boundary_id is None
     learned = "; it was trained without --documents, so the document boundary is new" if boundary else ""
     return (
-        f"Starting from {name}, which has {shared.characters:,} of the corpus's {len(new.code_points):,} characters"
+        f"Starting from {name}, which has {shared.characters:,} of the corpus's {total:,} characters"
         f"{added}{gone}{learned}"
     ) + (_UNSUITABLE if loss_before(base, dataset) > POOR else "")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from charlstm.cli.display import Display, SpikeDetector
 from charlstm.cli.inputs import prepare_kernel, read_texts
-from charlstm.cli.log import Log, is_log
+from charlstm.cli.log import Log, is_log, read_log
 from charlstm.cli.mpi import report_death
 from charlstm.cli.options import More
 from charlstm.cli.output import say, warnings_to
@@ -48,7 +48,7 @@ _SAVE_EVERY_S = 60.0  # and at each evaluation
 _SAMPLE_CHARS = 200
 _MIN_SAMPLE_CHARS = 20
 _SAMPLE_FRACTION = 0.02  # of the time since the previous evaluation that a sample may take
-_CHANGEABLE = (*LIMITS, "threads", "kernel")  # settings that a resumed run may change, by a flag
+_CHANGEABLE = (*LIMITS, "patience", "threads", "kernel")  # settings that a resumed run may change, by a flag
 
 
 def run_training(
@@ -108,7 +108,8 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log, r
     display = Display(request.quiet, run.history)
     if run.training is None:
         finish(display, run, request.output, "is already finished")
-        display.say(f"To train it further:\n    {_resume_command(request, ranks, '--time', '+5m')}")
+        more = ("--time", "+5m", *(("--patience", "0") if is_out_of_patience(run) else ()))
+        display.say(f"To train it further:\n    {_resume_command(request, ranks, *more)}")
         return 0
     assert run.dataset is not None
     if ranks:
@@ -133,6 +134,8 @@ def _run(request: TrainRequest, run: Run, chosen: Mapping[str, Any], log: Log, r
         return 0
     display.say(f"Stopped after step {run.training.step:,} and saved to {request.output}. To resume:")
     display.say(f"    {_resume_command(request, ranks)}")
+    if run.best is None:
+        display.say("It has not been evaluated: until it is resumed, samples come from its initial weights")
     return 128 + received[0]
 
 
@@ -201,7 +204,7 @@ def _resume(
 ) -> tuple[Run, Fingerprint]:
     """Return the run in the output file, with its corpus, and the fingerprint of its previous corpus.
 
-    Only flags may change its limit and its number of cores.
+    Only flags may change its limits, its number of cores and its kernel.
     """
     run = load_run(request.output)
     started_with = run.fingerprint
@@ -222,10 +225,10 @@ def _resume(
     run.use_corpus(
         read_texts(request.corpus, config.data.reading, output=request.output, quiet=request.quiet), force=request.force
     )
-    limit = next((name for name in LIMITS if name in {**flags, **added}), None)
+    limit = _only_limit({**flags, **added})
     is_new = limit is not None and (run.training is None or limit in added or config.format()[limit] != old.get(limit))
     if run.training is None and limit:
-        extend(run)
+        extend(run, _logged_seconds(request.log))
     run.config = config
     if run.training is not None and run.dataset is not None:
         done = {"steps": run.training.step, "epochs": epochs_of(run), "time": run.training.elapsed_s}
@@ -236,6 +239,20 @@ def _resume(
     if limit and is_new:  # a run killed at its old limit only needs its final save
         _refuse_past_limit(run, request.output, limit)
     return run, started_with
+
+
+def _only_limit(flags: Mapping[str, Any]) -> str | None:
+    """Return the name of the limit among some flags, which may have a plus sign; None if there is none."""
+    limits = [name for name in LIMITS if name in flags]
+    if len(limits) > 1:
+        raise UsageError(f"{' and '.join(limits)} are mutually exclusive; give only one of them")
+    return limits[0] if limits else None
+
+
+def _logged_seconds(log: str | None) -> float:
+    """Return how long a run has trained according to its log; 0 without one."""
+    entries = read_log(log) if log is not None and os.path.isfile(log) else []
+    return entries[-1].elapsed_s if entries else 0.0
 
 
 def _prepare_kernel(config: Config, request: TrainRequest) -> str:
@@ -253,9 +270,10 @@ def _train(run: Run, out: str, display: Display, log: Log, received: list[int], 
     saved_at = time.monotonic()
     chars = batches_for(run.config, run.dataset).chars_after(run.training.step)
     since = (chars, run.training.elapsed_s)  # the previous evaluation
-    skipped, spikes = 0, SpikeDetector()
+    skipped, spikes, complete = 0, SpikeDetector(), is_over(run)
     for report in reports(run, received, ranks):
         skipped += report.skipped
+        complete = report.progress >= 1
         spikes.read(report)
         if report.rolled_back:
             best = run.best.step if run.best else 0
@@ -280,7 +298,7 @@ def _train(run: Run, out: str, display: Display, log: Log, received: list[int], 
             saved_at = time.monotonic()
         if report.evaluation:
             log.write(report.evaluation, report.elapsed_s, chars_per_s)
-    if is_out_of_patience(run):
+    if is_out_of_patience(run) and not complete:
         display.say(f"Stopped early: no improvement (--patience {run.config.train.patience})")
 
 
@@ -358,7 +376,8 @@ def _refuse_past_limit(run: Run, out: str, limit: str) -> None:
     """Reject a limit that leaves nothing to do."""
     assert run.training is not None
     if is_out_of_patience(run):
-        raise UsageError(f"--resume: {out} stopped early (--patience {run.config.train.patience}); start a new run")
+        stopped = f"{out} stopped early (--patience {run.config.train.patience})"
+        raise UsageError(f"--resume: {stopped}; add --patience 0 to train it further")
     if is_over(run):
         so_far = f"step {run.training.step:,}, {run.training.elapsed_s:.0f}s"
         passed = f"--{limit} {run.config.format()[limit]}"

@@ -259,7 +259,7 @@ class TrainConfig:
         None,
         integer(0, 10**12),
         "Validation characters per evaluation; 0 reads all. By default, all evaluations together read at most a tenth "
-        "as many characters as training.",
+        "as many characters as training, but each at least 500.",
         group="Evaluation",
     )
     patience: int = setting(

@@ -209,6 +209,7 @@ class Sampler:
         detector = detector or StopDetector(self.params)
         for step in self._steps(prefix, [rng], [detector]):
             if step.stuck[0]:
+                yield from filter(None, [detector.flush()])
                 raise CharlstmError(NO_CONTINUATION)
             if step.ended[0]:
                 break

@@ -73,8 +73,9 @@ class Vocab:
         """The text of each id [V]: a character, or nothing for the boundary."""
         return (*self.characters, *[""] * (self.boundary_id is not None))
 
-    @property
-    def _known(self) -> set[str]:
+    @cached_property
+    def known(self) -> set[str]:
+        """All characters but the unknown one."""
         return set(self.characters) - ({chr(UNKNOWN)} if self.unknown_id is not None else set())
 
     @property
@@ -125,7 +126,7 @@ class Vocab:
             UnknownCharactersError: the vocabulary has no unknown character, and some characters are unknown, with
                 "error", or have no substitute, with "nearest".
         """
-        known = self._known
+        known = self.known
         if unknown == "skip":
             return "".join(character for character in text if character in known)
         if unknown == "nearest":
@@ -173,7 +174,7 @@ def _nearest(character: str, known: set[str]) -> str:
 
 
 def _normalisation_hint(characters: list[str], vocab: Vocab) -> str:
-    known = vocab._known
+    known = vocab.known
     letters = [character for character in characters if character.isalpha()]
     for form in ("NFC", "NFD"):
         if letters and all(set(unicodedata.normalize(form, letter)) <= known for letter in letters):

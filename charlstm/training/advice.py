@@ -93,11 +93,11 @@ def advise(
         loss = loss_before(base, dataset)
         halvings = max(_UNLIKE - loss, 0.0) * max(1.4 + 0.4 * math.log2(to_read / _BASE_CHARS), 0.0)
         foreign = min(max((loss - POOR) / (_FOREIGN - POOR), 0.0), 1.0)  # where the loss may explode
-        recipe["learning_rate"] = round(recipe["learning_rate"] / 2 ** min(halvings + foreign, _MOST_HALVINGS), 5)
+        recipe["learning_rate"] = _rounded(recipe["learning_rate"] / 2 ** min(halvings + foreign, _MOST_HALVINGS))
         recipe["dropconnect"] = round(recipe["dropconnect"] * (1 - foreign) / 2, 3)
     recipe["batch_size"] *= ranks
     if "batch_size" not in given:
-        recipe["learning_rate"] = round(recipe["learning_rate"] * math.sqrt(ranks), 4)
+        recipe["learning_rate"] = _rounded(recipe["learning_rate"] * math.sqrt(ranks))
     if dataset.documents != "none":  # whose boundaries reset the state
         recipe["state_reset_prob"] = 0.0
     B, T = (given.get(name, recipe[name]) for name in ("batch_size", "seq_len"))
@@ -149,10 +149,14 @@ def _recipe(config: Config, width: float, passes: float, chars: int) -> dict[str
         "dropconnect": round(min(0.06 * overfitting, 0.5), 3),
         "batch_size": B,
         "seq_len": T,
-        "learning_rate": round(_SGD_RATE * (1 - train.momentum) if train.optimizer == "sgd" else adams_rate, 4),
+        "learning_rate": _rounded(_SGD_RATE * (1 - train.momentum) if train.optimizer == "sgd" else adams_rate),
         "weight_decay": 0.02,
         "state_reset_prob": 0.02,
     }
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.3g}")
 
 
 def measure_speed(config: Config, dataset: Dataset) -> float:
@@ -280,6 +284,8 @@ def _diagnose(run: Run, entries: list[tuple[Evaluation, float, float]], baseline
         return "Since then, both have risen: training diverged. Try a lower learning rate"
     if val_loss > (1 - _CLOSE) * baselines.get("uniform", math.inf):
         if val_loss > (1 + _CLOSE) * baselines["uniform"]:
+            if best_train < (1 - _CLOSE) * baselines["uniform"]:
+                return "That is worse than guessing: the end of the corpus, used for validation, differs from the rest"
             return "That is worse than guessing: training diverged. Try a lower learning rate"
         return "That is hardly better than guessing. Train longer, or try a lower learning rate"
     if last.epoch < 1:

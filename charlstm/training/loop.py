@@ -114,11 +114,15 @@ def new_run(config: Config, dataset: Dataset, model: LanguageModel | None = None
     return Run(config, initial, dataset.fingerprint, training=training, dataset=dataset, base=base)
 
 
-def extend(run: Run) -> None:
+def extend(run: Run, seconds: float = 0.0) -> None:
     """Prepare a finished run that has its corpus for further training under a larger limit.
 
     Training continues from the best weights, with a new optimiser, a zero state and the count of steps, epochs or
     seconds that the run has reached.
+
+    Args:
+        run: finished.
+        seconds: that it has trained for, where its limit was not a time.
     """
     assert run.dataset is not None
     config, step = run.config.train, run.history[-1].step if run.history else 0
@@ -126,7 +130,7 @@ def extend(run: Run) -> None:
     state = network.zero_state(batches_for(run.config, run.dataset).batch_size)
     rng = np.random.default_rng((config.seed, step))
     run.training = TrainingState(network, Optimizer(network.params, config), state, rng, step)
-    run.training.elapsed_s = config.time_s or 0.0
+    run.training.elapsed_s = config.time_s or seconds
     run.weights = "float32"
     if config.ema_decay:
         run.training.ema = network.copy().params
@@ -278,8 +282,11 @@ def _steps(
     started = clock() - training.elapsed_s
     plateaus, _ = count_plateaus(run.history)
     while (done := _progress(config, training, total_steps)) < 1 and not is_out_of_patience(run):
-        if training.step % batches.windows_per_epoch == 0 and not config.carry_around:
-            training.state = training.network.zero_state(batches.batch_size)
+        if training.step % batches.windows_per_epoch == 0:
+            if config.carry_around:  # each stream continues where the one before it ended
+                training.state = training.state.streams(np.arange(-1, batches.batch_size - 1))
+            else:
+                training.state = training.network.zero_state(batches.batch_size)
         mid_step = done + 0.5 / total_steps if total_steps else done
         learning_rate = learning_rate_at(config, mid_step, plateaus) / 2**training.rollbacks
         result = train_step(training, parallel, batches.window(training.step), config, learning_rate)

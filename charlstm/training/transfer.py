@@ -82,11 +82,10 @@ def size_of(model: LanguageModel, given: Mapping[str, Any]) -> dict[str, int]:
 
 
 def compare_vocabularies(old: Vocab, new: Vocab) -> Shared:
-    """Return the overlap of two vocabularies."""
-    _, shared = _find_ids(old, new)
-    shared = shared[: len(new.code_points)]
-    added = new.decode(np.flatnonzero(~shared))
-    return Shared(int(shared.sum()), added, len(old.code_points) - int(shared.sum()))
+    """Return the overlap of two vocabularies, without the unknown character."""
+    added = "".join(character for character in new.characters if character in new.known - old.known)
+    shared = len(new.known & old.known)
+    return Shared(shared, added, len(old.known) - shared)
 
 
 def suggest_base(dataset: Dataset) -> list[str]:

@@ -99,6 +99,17 @@ def test_max_chars_needs_no_stop_string(posts, here):
     assert lines.count("no dogs") >= 7
 
 
+def test_document_of_exactly_max_chars_fits(posts, here):
+    done = here("sample", "--num", 9, "--seed", 1, "--prime", "no d", "--max-chars", len("no dogs"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(done.stdout.splitlines()) == {"no dogs"}
+
+
+def test_pattern_with_max_chars_needs_an_end(posts, here):
+    done = here("sample", "--pattern", "[a-z ]+", "--max-chars", 9)
+    assert done.stderr == "Error: --max-chars needs --stop or --lines, or omit --pattern\n"
+
+
 def test_length_cuts_a_document_short(posts, here):
     done = here("sample", "--seed", 1, "-n", 3)
     assert (len(done.stdout), done.stderr) == (4, "")

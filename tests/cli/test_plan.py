@@ -80,6 +80,13 @@ def test_plan_keeps_the_settings_given_and_suits_the_others_to_them(planned, fol
     assert output.endswith("    charlstm train corpus.txt --steps 20 --hidden-size 64 --num-layers 2 --dropconnect 0\n")
 
 
+def test_plan_estimates_the_memory_of_the_kernel_that_trains(folder):
+    of_auto, of_numba = (
+        json.loads(plan(folder, *LIMIT, "--json", "--kernel", kernel))["memory_mb"] for kernel in ("auto", "numba")
+    )
+    assert of_auto == of_numba
+
+
 def test_train_uses_the_planned_settings(planned, folder, here, tmp_path):
     corpus = folder / "corpus.txt"
     done = here("train", corpus, *LIMIT, "--evals", 1, "--threads", 1)

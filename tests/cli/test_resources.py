@@ -10,6 +10,7 @@ from charlstm import Config, corpus_from_text
 from charlstm.cli.resources import check_resources
 from charlstm.errors import CharlstmError
 from charlstm.network.ranks import Ranks
+from charlstm.training.advice import unfinished_file_bytes
 
 Usage = namedtuple("Usage", "total used free")
 DATASET = corpus_from_text("some text\n" * 100).split(0.1)
@@ -67,6 +68,15 @@ def test_file_larger_than_the_free_space_is_rejected_with_the_numbers(limits, tm
     )
     with pytest.raises(CharlstmError, match=message):
         check_resources(SMALL, DATASET, str(tmp_path / "m.npz"))
+
+
+def test_space_of_the_file_that_is_replaced_counts_as_free(limits, tmp_path):
+    needed = unfinished_file_bytes(SMALL, DATASET)
+    limits(free=needed + 10)
+    with pytest.raises(CharlstmError, match="not enough disk space"):
+        check_resources(SMALL, DATASET, str(tmp_path / "m.npz"))
+    (tmp_path / "m.npz").write_bytes(bytes(needed))
+    check_resources(SMALL, DATASET, str(tmp_path / "m.npz"))
 
 
 def test_model_that_fits_is_accepted(limits):

@@ -8,6 +8,7 @@ import pytest
 from helpers import TEXT, begin, error_line
 
 from charlstm import Config, load_config, load_run, train
+from charlstm.cli.log import read_log
 
 UNFINISHED = Config().replace(
     hidden_size=12,
@@ -113,6 +114,32 @@ def test_limit_can_be_added_to_that_of_an_unfinished_run(unfinished, here):
 def test_limit_with_a_plus_sign_needs_resume(text_file, here):
     done = here("train", "corpus.txt", "--steps", "+5")
     assert error_line(done, 2) == "Error: a limit with a plus sign extends a run; use it with --resume"
+
+
+def test_two_limits_are_refused_with_a_plus_sign_too(finished, here):
+    line = error_line(here("train", "corpus.txt", "--resume", "--steps", "+5", "--time", "9s"), 2)
+    assert line == "Error: steps and time are mutually exclusive; give only one of them"
+
+
+def test_extended_run_continues_the_time_of_its_log(text_file, here, tmp_path):
+    flags = ("--hidden-size", 12, "--threads", 1, "--evals", 4, "--log", "log.jsonl")
+    assert here("train", "corpus.txt", *flags, "--steps", 60).returncode == 0
+    assert here("train", "corpus.txt", "--resume", "--steps", "+20", "--log", "log.jsonl").returncode == 0
+    seconds = [entry.elapsed_s for entry in read_log(str(tmp_path / "log.jsonl"))]
+    assert len(seconds) == 5
+    assert seconds == sorted(seconds)
+
+
+def test_run_that_stopped_early_can_be_trained_further(text_file, here, tmp_path):
+    rash = ("--learning-rate", 1, "--schedule", "constant", "--steps", 4000, "--evals", 400, "--patience", 2)
+    assert here("train", "corpus.txt", "--hidden-size", 12, "--threads", 1, *rash).returncode == 0
+    step = load_run(tmp_path / "model.npz").history[-1].step
+    said = here("train", "corpus.txt", "--resume").stderr
+    assert said.endswith("    charlstm train corpus.txt -o model.npz --resume --time +5m --patience 0\n")
+    line = error_line(here("train", "corpus.txt", "--resume", "--steps", "+7"), 2)
+    assert line.endswith("model.npz stopped early (--patience 2); add --patience 0 to train it further")
+    assert here("train", "corpus.txt", "--resume", "--steps", "+7", "--patience", 0).returncode == 0
+    assert load_run(tmp_path / "model.npz").history[-1].step == step + 7
 
 
 def test_resume_needs_the_corpus_even_of_a_finished_run(finished, here):

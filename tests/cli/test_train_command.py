@@ -193,6 +193,13 @@ def test_early_stopping_is_reported(text_file, here):
     assert "\nStopped early: no improvement (--patience 2)\n" in said
 
 
+def test_run_that_is_out_of_patience_at_its_limit_does_not_report_early_stopping(text_file, here):
+    rash = ("--learning-rate", 1, "--schedule", "constant", "--evals", 3, "--patience", 1, "--seed", 2)
+    said = here("train", text_file, *QUICK, *rash, "--steps", 40).stderr
+    assert load_run(text_file.parent / "model.npz").history[-1].step == 40
+    assert "Stopped early" not in said
+
+
 def test_run_that_reaches_its_limit_does_not_report_early_stopping(text_file, here):
     assert "Stopped early" not in here("train", text_file, *QUICK, "--steps", 40, "--patience", 9).stderr
 
@@ -270,7 +277,9 @@ def test_unwritable_directory_is_refused(text_file, here):
 def test_file_named_like_the_ids_of_the_output_is_kept(name, text_file, here, tmp_path):
     (tmp_path / "poems.ids").write_bytes(text_file.read_bytes())
     done = here("train", name, *QUICK, "-o", "poems")
-    assert error_line(done, 2).endswith("--output poems may overwrite poems.ids, which is not an ids file; choose another")
+    assert error_line(done, 2).endswith(
+        "--output poems may overwrite poems.ids, which is not an ids file; choose another"
+    )
     assert (tmp_path / "poems.ids").read_bytes() == text_file.read_bytes()
 
 

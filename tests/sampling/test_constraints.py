@@ -132,6 +132,14 @@ def test_text_without_allowed_continuation_is_an_error():
         model.generate(no_copy=1, corpus="abab", seed=0)
 
 
+def test_text_that_gets_stuck_keeps_what_might_have_begun_a_stop_string():
+    model = begin(Config().replace(hidden_size=3), "ab" * 100).model
+    pieces = []
+    with pytest.raises(CharlstmError, match="no character is allowed next"):
+        pieces.extend(model.stream(no_copy=2, corpus="aabba", stop=("aaa", "bbb"), seed=0))
+    assert pieces in (["a"], ["b"])
+
+
 def test_no_copy_without_corpus_is_rejected(trained):
     with pytest.raises(UsageError, match="no_copy: needs the corpus"):
         trained.model.generate(no_copy=20)

@@ -94,6 +94,11 @@ def test_given_and_advised_settings_are_valid_together():
     assert values.items() >= (given | advice).items()
 
 
+def test_rate_of_momentum_near_one_is_not_rounded_to_zero():
+    given = {"steps": 100, "optimizer": "sgd", "momentum": 0.99999}
+    assert advise(dataset_of(TEXT), given)["learning_rate"] == pytest.approx(1e-5 * 30, rel=0.99)
+
+
 @pytest.mark.parametrize("limit", [{"steps": 100}, {"epochs": 3.0}])
 def test_advice_for_steps_or_epochs_does_not_depend_on_the_speed(limit):
     dataset = dataset_of(TEXT)
@@ -315,6 +320,11 @@ def test_run_of_less_than_an_epoch_is_only_advised_to_train_longer(last):
     baselines = {"frequencies": 4 * BITS, "6-gram": 1.5 * BITS}
     assessment = assess(run_with([(2.0, 2.1), (1.9, last)], epochs=0.13), baselines)
     assert assessment.endswith("The run has read only 13% of the training text. Train longer")
+
+
+def test_validation_loss_alone_above_guessing_is_not_divergence():
+    assessment = assess(run_with([(6.0, 8.0), (4.0, 7.5)]), {"uniform": 7 * BITS})
+    assert assessment.endswith("worse than guessing: the end of the corpus, used for validation, differs from the rest")
 
 
 def test_loss_above_guessing_is_divergence():

@@ -1,5 +1,6 @@
 """The training loop: what it learns, reports, evaluates and keeps, and when it ends."""
 
+import copy
 import math
 from typing import Any
 
@@ -246,6 +247,26 @@ def test_state_is_reset_each_epoch_unless_carried_around(carry_around, resets, c
     monkeypatch.setattr(network, "zero_state", record)
     list(train(run))
     assert batch_sizes.count(4) == resets  # evaluations use one stream
+
+
+def test_state_carried_around_is_that_after_the_text_before_each_stream(corpus, monkeypatch):
+    run = begin(SMALL.replace(epochs=2, carry_around=True), corpus)
+    network, calls = training_of(run).network, []
+    real = network.loss_and_grads
+
+    def record(window, state, *rest):
+        result = real(window, state, *rest)
+        calls.append((window, *copy.deepcopy((state, result[2]))))
+        return result
+
+    monkeypatch.setattr(network, "loss_and_grads", record)
+    list(train(run))
+    starts = [n for n in range(1, len(calls)) if np.array_equal(calls[n][0].x, calls[0][0].x)]
+    assert len(starts) == 1
+    (before, _, ended), (window, started, _) = calls[starts[0] - 1], calls[starts[0]]
+    assert np.array_equal(window.x[0, 1:], before.y[-1, :-1])
+    assert np.array_equal(started.h[:, 1:], ended.h[:, :-1])
+    assert np.array_equal(started.c[:, 0], ended.c[:, -1])
 
 
 def test_streams_are_reset_with_the_configured_probability(corpus, monkeypatch):

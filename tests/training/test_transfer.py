@@ -7,6 +7,7 @@ from helpers import SMALL, TEXT, train_fully
 from charlstm import Config, Run, UsageError, corpus_from_text, load_run, start, train
 from charlstm.config.settings import DataConfig
 from charlstm.network.evaluation import evaluate
+from charlstm.text.vocab import Vocab
 from charlstm.training.transfer import Shared, compare_vocabularies, transfer
 
 OTHER = TEXT.replace("times", "mal").replace("is", "gibt") + "ß?" * 10
@@ -41,6 +42,12 @@ def test_shared_characters_keep_their_weights_and_new_ones_are_fresh(trained):
             assert bias == 0
     assert np.array_equal(network.params["layer0.w_h"], old.network.params["layer0.w_h"])
     assert compare_vocabularies(old.vocab, vocab) == Shared(len(vocab) - 6, "?abglß", 2)
+
+
+def test_unknown_character_counts_in_neither_vocabulary():
+    merged = Vocab([ord("a"), ord("b"), 0xFFFD], [9, 9, 9], has_unknown=True)
+    assert compare_vocabularies(Vocab([ord("a"), ord("c")], [9, 9]), merged) == Shared(1, "b", 1)
+    assert compare_vocabularies(merged, Vocab([ord("a")], [9])) == Shared(1, "", 1)
 
 
 def test_text_in_the_old_characters_has_the_same_probabilities_but_for_new_ones(trained):
