@@ -41,7 +41,6 @@ _WRAPPED = 0.6  # of the length of long lines, which four fifths of the lines of
 _UNLIKE = 3.3  # loss in nats on a corpus, above which pretrained weights need the usual rate
 _FOREIGN = 3.9  # loss from POOR to which the rate falls to half, and DropConnect to nothing
 _BASE_CHARS = 1_600_000  # read in a minute and a half, where the rates for pretrained weights were chosen
-_MOST_DROPCONNECT = 0.3  # above, it costs some texts more than it brings others; dropout takes over
 _MOST_HALVINGS = 5.0  # of the rate, for pretrained weights
 _NOISE = 2.0  # nats, by which losses of single characters differ
 _SIGNIFICANT = 0.005  # fraction of a loss that is more than noise
@@ -95,8 +94,7 @@ def advise(
         halvings = max(_UNLIKE - loss, 0.0) * max(1.4 + 0.4 * math.log2(to_read / _BASE_CHARS), 0.0)
         foreign = min(max((loss - POOR) / (_FOREIGN - POOR), 0.0), 1.0)  # where the loss may explode
         recipe["learning_rate"] = _rounded(recipe["learning_rate"] / 2 ** min(halvings + foreign, _MOST_HALVINGS))
-        recipe["dropconnect"] *= (1 - foreign) / 2
-    recipe["dropconnect"] = round(min(recipe["dropconnect"], _MOST_DROPCONNECT), 3)
+        recipe["dropconnect"] = round(recipe["dropconnect"] * (1 - foreign) / 2, 3)
     recipe["batch_size"] *= ranks
     if "batch_size" not in given:
         recipe["learning_rate"] = _rounded(recipe["learning_rate"] * math.sqrt(ranks))
@@ -148,7 +146,7 @@ def _recipe(config: Config, width: float, passes: float, chars: int) -> dict[str
     return {
         "hidden_size": COMPILED_MULTIPLE * round(width / COMPILED_MULTIPLE),
         "dropout": round(min(max(0.1 * (overfitting - 5), 0.0), 0.3), 3),
-        "dropconnect": 0.06 * overfitting,
+        "dropconnect": round(min(0.06 * overfitting, 0.5), 3),
         "batch_size": B,
         "seq_len": T,
         "learning_rate": _rounded(_SGD_RATE * (1 - train.momentum) if train.optimizer == "sgd" else adams_rate),

@@ -56,22 +56,15 @@ def test_corpus_read_more_often_gets_more_regularization():
     assert of_long["dropconnect"] < of_short["dropconnect"]
 
 
-def test_dropout_takes_over_where_dropconnect_is_at_its_most():
-    few, some, many = (advise(dataset_of(TEXT), {"epochs": n, "hidden_size": 256}) for n in (0.5, 2.0, 20.0))
-    assert few["dropconnect"] < some["dropconnect"] == many["dropconnect"] == 0.3
-    assert few["dropout"] == 0 < some["dropout"] < many["dropout"]
-
-
 @pytest.mark.parametrize(
     ("text", "rate", "dropconnect"),
-    [("English", pytest.approx(0.2, rel=0.5), 0.189), ("żółć gęślą jaźń\n" * 200, pytest.approx(0.5, rel=0.01), 0)],
+    [("English", pytest.approx(0.2, rel=0.5), 0.5), ("żółć gęślą jaźń\n" * 200, pytest.approx(0.5, rel=0.01), 0)],
 )
 def test_pretrained_weights_get_a_lower_rate_and_less_dropconnect(text, rate, dropconnect):
     dataset = dataset_of(read_corpus("@tweets").text if text == "English" else text)
     given = {"epochs": 12, "hidden_size": 512, "num_layers": 1}
     fresh, pretrained = advise(dataset, given), advise(dataset, given, base=load("@english"))
-    assert pretrained["dropconnect"] == pytest.approx(dropconnect, abs=0.001)
-    assert pretrained["dropconnect"] < fresh["dropconnect"]
+    assert pretrained["dropconnect"] == pytest.approx(dropconnect * fresh["dropconnect"], abs=0.001)
     assert pretrained["learning_rate"] / fresh["learning_rate"] == rate
 
 
