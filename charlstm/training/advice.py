@@ -20,6 +20,7 @@ from charlstm.storage.run import Evaluation, Run
 from charlstm.text.batches import fit_batches
 from charlstm.text.corpus import Corpus, Dataset
 from charlstm.text.normalize import find_mixed_forms
+from charlstm.text.overlap import measure_overlap
 from charlstm.text.vocab import describe
 from charlstm.training.loop import new_run, train
 from charlstm.training.transfer import POOR, loss_before
@@ -59,6 +60,8 @@ def advise(
     They depend on the number of characters that the run reads, and on how often it reads the same ones. For a run
     limited by time, that is measured. Otherwise it follows from the settings, so that the advice is reproducible.
 
+    A corpus that repeats itself gets less DropConnect, which keeps a network from learning the repeated passages.
+
     Pretrained weights need a rate that is the lower, the better they predict the corpus already and the longer the
     run is. They need half the DropConnect, and none where they predict the corpus poorly: there, it can keep them from
     learning at all. docs/english.md has the measurements.
@@ -89,6 +92,9 @@ def advise(
     elif config.train.epochs is None:
         to_read = float((config.train.steps or 0) * _window(width, given, ranks))
     recipe = _recipe(config, width, to_read / chars, chars)
+    if recipe["dropconnect"]:  # otherwise the corpus may be huge
+        new = 1 - measure_overlap(dataset.val_ids, dataset.train_ids)  # fraction of the validation text
+        recipe["dropconnect"] = round(recipe["dropconnect"] * new, 3)
     if base is not None:
         loss = loss_before(base, dataset)
         halvings = max(_UNLIKE - loss, 0.0) * max(1.4 + 0.4 * math.log2(to_read / _BASE_CHARS), 0.0)

@@ -1,6 +1,7 @@
 """Settings advised for a corpus and a time limit, the predicted cost of a run, and its assessment."""
 
 import math
+import random
 import re
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,10 @@ def constant_speed(config: Config, dataset: Dataset) -> float:
     return 50_000.0
 
 
+def random_text(length: int) -> str:
+    return "".join(random.Random(1).choices("etaoin shrdlu\n", k=length))
+
+
 def must_not_be_measured(config: Config, dataset: Dataset) -> float:
     pytest.fail("the speed was measured")
 
@@ -54,6 +59,15 @@ def test_several_layers_get_the_rate_of_one_divided_by_their_number(layers):
 def test_corpus_read_more_often_gets_more_regularization():
     of_long, of_short = (advise(dataset_of(text), {"time": 60.0}, constant_speed) for text in (TEXT * 200, TEXT))
     assert of_long["dropconnect"] < of_short["dropconnect"]
+
+
+def test_corpus_that_repeats_itself_gets_less_dropconnect():
+    varied = random_text(9_000)
+    of_varied, of_repeating = (
+        advise(dataset_of(text), {"epochs": 20.0, "hidden_size": 64}) for text in (varied, varied[:2_250] * 4)
+    )
+    assert of_varied["dropconnect"] > 0.3
+    assert of_repeating["dropconnect"] < 0.1 * of_varied["dropconnect"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +120,7 @@ def test_advice_for_steps_or_epochs_does_not_depend_on_the_speed(limit):
 
 
 def test_larger_given_windows_get_more_regularization_for_the_same_steps():
-    dataset = dataset_of(TEXT * 40)  # some 350,000 characters
+    dataset = dataset_of(random_text(350_000))
     few, many = (
         advise(dataset, {"steps": 1000, "batch_size": B, "seq_len": 50}, must_not_be_measured) for B in (2, 200)
     )
@@ -114,7 +128,7 @@ def test_larger_given_windows_get_more_regularization_for_the_same_steps():
 
 
 def test_larger_advised_windows_get_more_regularization_for_the_same_steps():
-    dataset = dataset_of(TEXT * 40)
+    dataset = dataset_of(random_text(350_000))
     wide, narrow = (advise(dataset, {"steps": 700, "hidden_size": H}, must_not_be_measured) for H in (512, 256))
     assert wide["batch_size"] * wide["seq_len"] > narrow["batch_size"] * narrow["seq_len"]
     assert wide["dropconnect"] > narrow["dropconnect"]
