@@ -134,7 +134,7 @@ def test_text_without_allowed_continuation_is_an_error():
 
 def test_text_that_gets_stuck_keeps_what_might_have_begun_a_stop_string():
     model = begin(Config().replace(hidden_size=3), "ab" * 100).model
-    pieces = []
+    pieces: list[str] = []
     with pytest.raises(CharlstmError, match="no character is allowed next"):
         pieces.extend(model.stream(no_copy=2, corpus="aabba", stop=("aaa", "bbb"), seed=0))
     assert pieces in (["a"], ["b"])
