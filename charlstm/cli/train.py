@@ -350,7 +350,7 @@ def _check_paths(request: TrainRequest) -> None:
         )
     if target.exists() and not target.is_file():
         raise UsageError(f"--output {out} is not a regular file; choose another")
-    if ids.exists() and not (request.resume or is_ids_file(ids)):
+    if os.path.exists(ids) and not (request.resume or is_ids_file(ids)):
         raise UsageError(f"--output {out} may overwrite {ids.name}, which is not an ids file; choose another")
     if not target.parent.is_dir():
         raise UsageError(f"--output {out}: directory {target.parent} does not exist")

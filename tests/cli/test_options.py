@@ -9,7 +9,7 @@ from charlstm.cli.main import cli
 from charlstm.cli.options import KindType, request_options
 from charlstm.cli.requests import SampleRequest
 from charlstm.config.kinds import duration, flag_of, integer, settings_of
-from charlstm.config.settings import DATA_SETTINGS, LIMITS, SETTINGS
+from charlstm.config.settings import ADVISED, DATA_SETTINGS, LIMITS, SETTINGS
 
 QUICK = ("--steps", 2, "--threads", 1, "-q")
 
@@ -92,9 +92,9 @@ def test_train_has_a_flag_for_every_setting():
     assert {flag_of(name) for name in SETTINGS} <= flags_of("train")
 
 
-def test_plan_has_flags_for_what_settings_depend_on_and_for_how_the_corpus_is_read():
+def test_plan_has_flags_for_what_train_chooses_and_what_that_depends_on():
     settings = {flag_of(name) for name in SETTINGS}
-    names = (*DATA_SETTINGS, *LIMITS, "threads", "kernel")
+    names = (*DATA_SETTINGS, *LIMITS, *ADVISED, "num_layers", "threads", "kernel")
     assert flags_of("plan") & settings == {flag_of(name) for name in names}
 
 
