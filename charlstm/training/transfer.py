@@ -83,9 +83,8 @@ def size_of(model: LanguageModel, given: Mapping[str, Any]) -> dict[str, int]:
 
 def compare_vocabularies(old: Vocab, new: Vocab) -> Shared:
     """Return the overlap of two vocabularies, without the unknown character."""
-    added = "".join(character for character in new.characters if character in new.known - old.known)
-    shared = len(new.known & old.known)
-    return Shared(shared, added, len(old.known) - shared)
+    added, shared = new.known - old.known, new.known & old.known
+    return Shared(len(shared), "".join(sorted(added)), len(old.known - shared))
 
 
 def suggest_base(dataset: Dataset) -> list[str]:
