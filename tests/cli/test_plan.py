@@ -13,6 +13,7 @@ from charlstm.training.advice import memory_bytes, reference_of
 
 LIMIT = ("--steps", 20)
 CORPUS = TEXT + "mist\nmist\n☃\x07\n"
+COMPILING = "Compiling the Numba kernel (only the first time) ...\n"  # where that takes a while: on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def folder(tmp_path_factory):
 def plan(folder, *arguments):
     """Return the output of a plan. It measures the speed, so tests share it."""
     done = charlstm("plan", "corpus.txt", *arguments, cwd=folder)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.removeprefix(COMPILING)) == (0, "")
     return done.stdout
 
 

@@ -289,7 +289,7 @@ def test_log_does_not_write_into_another_file(text_file, here, tmp_path):
     assert error_line(done, 2).endswith("--log my.yaml exists and is not a log; choose another file")
     assert here("train", text_file, *QUICK, "--log", "model.npz.ids").returncode == 2
     (tmp_path / "empty.jsonl").touch()
-    assert here("train", text_file, *QUICK, "--log", "empty.jsonl").returncode == 0
+    assert here("train", text_file, *QUICK, "--steps", 3, "--log", "empty.jsonl").returncode == 0
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
