@@ -13,7 +13,7 @@ from charlstm.training.advice import memory_bytes, reference_of
 
 LIMIT = ("--steps", 20)
 CORPUS = TEXT + "mist\nmist\n☃\x07\n"
-COMPILING = "Compiling the Numba kernel (only the first time) ...\n"  # where that takes a while: on a busy machine
+COMPILING = "Compiling the Numba kernel (only the first time) ...\n"  # the first time, or on a busy machine
 
 
 @pytest.fixture(scope="module")
